@@ -1,0 +1,70 @@
+"""Errors that say what failed, why, and what to do about it.
+
+Every exception raised on purpose derives from `RumphyperError` and carries
+three texts: the thing (a file, a linkstr, a hypercall), the cause and the
+remedy. The command line prints ``str(error)`` on one line and exits with 2.
+"""
+
+from __future__ import annotations
+
+
+class RumphyperError(Exception):
+    """Base of all errors of this package.
+
+    ``thing`` names what failed, ``cause`` says why, ``remedy`` says what the
+    user can do; ``str()`` joins them as ``thing: cause (remedy)``.
+    """
+
+    def __init__(self, thing: str, cause: str, remedy: str = "") -> None:
+        super().__init__(thing, cause, remedy)
+        self.thing = thing
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.thing}: {self.cause}"
+        return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class HostError(RumphyperError):
+    """The host refused a call: ``errno`` holds its number (0 if it has none)."""
+
+    def __init__(
+        self, thing: str, cause: str, remedy: str = "", errno: int = 0
+    ) -> None:
+        super().__init__(thing, cause, remedy)
+        self.errno = errno
+
+
+class UnsupportedError(RumphyperError):
+    """This host, architecture or library cannot do what was asked."""
+
+
+class LinkError(RumphyperError):
+    """Base of the errors of links."""
+
+
+class LinkstrError(LinkError, ValueError):
+    """A linkstr that does not parse or names an unknown scheme."""
+
+
+class LinkClosedError(LinkError):
+    """The link was closed, by this call's caller or by another thread."""
+
+
+class LinkEndedError(LinkError, EOFError):
+    """The far side is over: no further frame can ever arrive."""
+
+
+class FrameError(LinkError, ValueError):
+    """A frame that the link cannot carry: too short or too long.
+
+    Raised before any frame of its batch is sent.
+    """
+
+
+class CorruptError(LinkError):
+    """Shared memory or a file breaks its format.
+
+    The text names the file, the field and the value found.
+    """

@@ -1,0 +1,1 @@
+"""The catalogue of hypercalls, the families that answer them, the trace."""

@@ -1,0 +1,1 @@
+"""Kernels that run on the hypercalls: the mini kernel and NetBSD's."""

@@ -1,0 +1,1 @@
+"""Frame formats and a small IP stack, without input or output."""

@@ -1,0 +1,1 @@
+"""Shared-memory layouts as code over any writable buffer. Opens nothing."""
