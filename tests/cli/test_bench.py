@@ -1,0 +1,46 @@
+"""The bench command: rows as documented, in time, and honest about skips."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+FIELDS = {"bench", "case", "value", "unit", "peer", "peer_value", "ratio", "runs"}
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rumphyper", "bench", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_import_row_has_the_documented_fields() -> None:
+    done = bench("import", "--quick", "--json")
+    assert done.returncode == 0, done.stderr
+    row = next(row for row in json.loads(done.stdout) if row["case"] == "import")
+    assert set(row) == FIELDS | {"spread"}
+    assert row["unit"] == "ms"
+    assert row["value"] > 0
+    assert row["peer_value"] > 0
+
+
+def test_unknown_benchmark_names_the_known_ones() -> None:
+    done = bench("nosuch")
+    assert done.returncode == 2
+    assert "nosuch" in done.stderr
+    assert "import" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_import_loads_no_room() -> None:
+    code = (
+        "import sys, rumphyper;"
+        "print([m for m in sys.modules if m.startswith('rumphyper.') or m == 'ctypes'])"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert said.strip() == "[]"
