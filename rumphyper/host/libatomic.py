@@ -1,0 +1,56 @@
+"""Compare-and-swap and exchange by GCC's libatomic through ctypes.
+
+Slower than a thunk (about 0.6 us against 0.05 us) but there on every
+architecture. The entry points are those of GCC's wiki page "Atomic/GCCMM/LIbrary":
+``__atomic_compare_exchange_4(word, expected, desired, success, failure)`` and
+``__atomic_exchange_4(word, value, order)``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+from rumphyper.errors import UnsupportedError
+
+SEQ_CST = 5
+"""``__ATOMIC_SEQ_CST``: the strongest memory order."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """Open libatomic.so.1. Raises UnsupportedError when it is not installed.
+
+    Its functions never block, so the GIL is kept: that is faster, and no other
+    thread can unmap the word meanwhile.
+    """
+    try:
+        handle = ctypes.PyDLL("libatomic.so.1")
+    except OSError as error:
+        remedy = "install libatomic (Debian: libatomic1, Fedora: libatomic)"
+        raise UnsupportedError("libatomic.so.1", str(error), remedy) from None
+    cas = handle.__atomic_compare_exchange_4
+    cas.restype = ctypes.c_bool
+    cas.argtypes = [
+        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_uint32),
+        ctypes.c_uint32,
+        ctypes.c_int,
+        ctypes.c_int,
+    ]
+    exchange = handle.__atomic_exchange_4
+    exchange.restype = ctypes.c_uint32
+    exchange.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int]
+    return handle
+
+
+def compare_and_swap(word: int, expected: int, new: int) -> bool:
+    """Set the 32-bit word at an address to ``new`` if it holds ``expected``."""
+    seen = ctypes.c_uint32(expected)
+    cas = library().__atomic_compare_exchange_4
+    return bool(cas(word, ctypes.byref(seen), new, SEQ_CST, SEQ_CST))
+
+
+def exchange(word: int, new: int) -> int:
+    """Set the 32-bit word at an address to ``new`` and return what it held."""
+    return int(library().__atomic_exchange_4(word, new, SEQ_CST))
