@@ -68,3 +68,45 @@ class CorruptError(LinkError):
 
     The text names the file, the field and the value found.
     """
+
+
+class LibraryError(RumphyperError):
+    """A rump kernel library is missing, or does not fit this host or its kin.
+
+    The text names the files that were looked for and the folders.
+    """
+
+
+class KernelError(RumphyperError, OSError):
+    """The NetBSD kernel refused a call.
+
+    ``errno`` is the host's number for it (so that it compares with the errno
+    module), ``netbsd_errno`` NetBSD's own.
+    """
+
+    def __init__(
+        self,
+        thing: str,
+        cause: str,
+        remedy: str = "",
+        errno: int = 0,
+        netbsd_errno: int = 0,
+    ) -> None:
+        super().__init__(thing, cause, remedy)
+        self.errno = errno
+        self.strerror = cause
+        self.filename = None
+        self.netbsd_errno = netbsd_errno
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (
+            self.thing,
+            self.cause,
+            self.remedy,
+            self.errno,
+            self.netbsd_errno,
+        )
+
+
+class KernelClosedError(RumphyperError):
+    """The rump kernel was shut down, or belongs to another process (fork)."""
