@@ -99,8 +99,9 @@ def lookup(name: str) -> Hypercall:
     Raises UnsupportedError, naming the nearest, when there is none, or when
     the short name is that of several.
     """
-    if name in CATALOGUE:
-        return CATALOGUE[name]
+    for full in (name, f"rumpuser_{name}"):
+        if full in CATALOGUE:
+            return CATALOGUE[full]
     found = [
         call
         for call in CATALOGUE.values()
@@ -109,8 +110,8 @@ def lookup(name: str) -> Hypercall:
     if len(found) == 1:
         return found[0]
     if found:
-        full = ", ".join(call.name for call in found)
-        raise UnsupportedError(f"hypercall {name!r}", "several have that name", full)
+        several = ", ".join(call.name for call in found)
+        raise UnsupportedError(f"hypercall {name!r}", "several have it", several)
     short = [call.method for call in CATALOGUE.values()]
     raise _unknown(f"hypercall {name!r}", name, [*CATALOGUE, *short])
 

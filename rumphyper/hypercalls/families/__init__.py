@@ -1,0 +1,1 @@
+"""The families: Python's answers to the hypercalls, one module for each."""

@@ -1,0 +1,110 @@
+"""Memory for the kernel: aligned allocations and anonymous mappings.
+
+Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_mem.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import Any
+
+from rumphyper.host.libc import MAP_FAILED, libc
+from rumphyper.hypercalls.errno import to_netbsd
+from rumphyper.hypercalls.family import Family
+from rumphyper.hypercalls.report import HypercallError
+
+POINTER_SIZE = ctypes.sizeof(ctypes.c_void_p)
+
+
+class Memory(Family):
+    """The host's malloc and mmap.
+
+    An alignment that is no power of two, or below that of a pointer, is a bug
+    of the kernel for which posix_memalign(3) has EINVAL. The stock library
+    aborts then; here the call fails and says so.
+    """
+
+    family = "memory"
+
+    def __init__(self) -> None:
+        library = libc()
+        word, pointer = ctypes.c_size_t, ctypes.c_void_p
+        self._memalign = ctypes.CFUNCTYPE(ctypes.c_int, pointer, word, word)(
+            ("posix_memalign", library)
+        )
+        self._free = ctypes.CFUNCTYPE(None, word)(("free", library))
+        self._mmap = ctypes.CFUNCTYPE(
+            word, word, word, ctypes.c_int, ctypes.c_int, ctypes.c_int,
+            ctypes.c_int64, use_errno=True,
+        )(("mmap", library))  # fmt: skip
+        self._munmap = ctypes.CFUNCTYPE(ctypes.c_int, word, word, use_errno=True)(
+            ("munmap", library)
+        )
+
+    def malloc(self, howmuch: int, alignment: int, memp: Any) -> int:
+        """Allocate; on failure ``*memp`` is NULL."""
+        memp[0] = None
+        if alignment == 0:
+            alignment = POINTER_SIZE
+        if alignment < POINTER_SIZE or alignment & (alignment - 1):
+            raise HypercallError(
+                f"alignment {alignment}",
+                f"not a power of two of at least {POINTER_SIZE}",
+                "a bug of the kernel",
+            )
+        return to_netbsd(self._memalign(memp, alignment, howmuch))
+
+    def free(self, mem: int, length: int) -> None:
+        """Free what malloc gave."""
+        self._free(mem)
+
+    def anonmmap(
+        self, prefaddr: int, size: int, alignbit: int, exec_: int, memp: Any
+    ) -> int:
+        """Map zeroed pages, aligned to ``2 ** alignbit`` octets.
+
+        The stock library ignores the alignment on hosts whose mmap cannot do
+        it; here the surplus of a larger mapping is cut off.
+        """
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        if exec_:
+            protection |= mmap.PROT_EXEC
+        if not 0 <= alignbit < 8 * POINTER_SIZE - 1:
+            raise HypercallError(f"alignment of 2 ** {alignbit}", "out of range")
+        alignment = 1 << alignbit
+        extra = alignment if alignment > mmap.PAGESIZE else 0
+        if size + extra >= 1 << (8 * POINTER_SIZE):
+            return to_netbsd(12)
+        address = self._mmap(
+            prefaddr, size + extra, protection,
+            mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0,
+        )  # fmt: skip
+        if address == MAP_FAILED:
+            return to_netbsd(ctypes.get_errno())
+        if extra:
+            address = self._cut(address, size, alignment)
+        memp[0] = address
+        return 0
+
+    def _cut(self, address: int, size: int, alignment: int) -> int:
+        """Unmap what lies around ``size`` octets at the first aligned address."""
+        start = -(-address // alignment) * alignment
+        end = start + -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        whole = address + -(-(size + alignment) // mmap.PAGESIZE) * mmap.PAGESIZE
+        if start > address:
+            self._munmap(address, start - address)
+        if whole > end:
+            self._munmap(end, whole - end)
+        return start
+
+    def unmap(self, addr: int, length: int) -> None:
+        """Unmap pages."""
+        if self._munmap(addr, length) == -1:
+            number = ctypes.get_errno()
+            raise HypercallError(
+                f"{length} octets at {addr:#x}",
+                f"munmap refuses with errno {number}",
+                "a bug of the kernel",
+                errno=to_netbsd(number),
+            )

@@ -1,0 +1,273 @@
+"""The hypervisor: binds families to the symbols that a rump kernel calls.
+
+It loads one generated library (host/thunks) that exports every name of the
+catalogue. Each symbol is a jump through a slot, and the hypervisor writes into
+the slot what answers: a ctypes callback around a Python function, or the
+address of C code. Slots stay writable, so answers can be exchanged at any time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import attrs
+from typing_extensions import Self
+
+from rumphyper.errors import UnsupportedError
+from rumphyper.host.libc import libc
+from rumphyper.hypercalls.catalogue import CATALOGUE, FAMILIES, lookup
+from rumphyper.hypercalls.errno import Errno
+from rumphyper.hypercalls.family import Family, Target
+from rumphyper.hypercalls.guard import guard
+from rumphyper.hypercalls.record import Hypercall
+from rumphyper.hypercalls.report import HypercallError, Reporter
+from rumphyper.hypercalls.slots import Slots, open_slots
+from rumphyper.hypercalls.trace import Trace
+
+SONAME = "librumpuser.so.0"
+"""With this name the thunk library satisfies librump's DT_NEEDED."""
+
+VARIADIC_WORDS = 13
+"""Arguments behind rumpuser_dprintf's format that are passed on."""
+
+
+@attrs.frozen
+class Binding:
+    """What answers one hypercall."""
+
+    call: Hypercall
+    target: Target | None
+    """None: nobody, a call of it is reported and fails."""
+
+    provider: str
+    """Who that is, in a word: python, libc, override, none..."""
+
+
+class Hypervisor:
+    """All hypercalls of one kernel, ready to be called from C.
+
+    ``families`` answer (see `Family`); a later one of the same name replaces
+    an earlier one. ``override`` maps a family's name to another family object,
+    or a hypercall's name (with or without prefix) to a Python callable or a C
+    address. ``trace`` records every call from the start; see also `trace`.
+
+    Raises UnsupportedError for a name that the catalogue does not have and for
+    a callable that cannot take the hypercall's arguments.
+    """
+
+    def __init__(
+        self,
+        families: Iterable[Family],
+        *,
+        override: Mapping[str, Family | Target] | None = None,
+        trace: Trace | None = None,
+        reporter: Reporter | None = None,
+        soname: str = SONAME,
+    ) -> None:
+        self.reporter = reporter or Reporter()
+        self.soname = soname
+        self.families: dict[str, Family] = {}
+        self.bindings: dict[str, Binding] = {
+            name: Binding(call, None, "none") for name, call in CATALOGUE.items()
+        }
+        self._trace = trace
+        self._slots: Slots | None = None
+        self._kept: list[object] = []
+        self._closed = False
+        for family in families:
+            self._add(family)
+        for name, replacement in (override or {}).items():
+            if isinstance(replacement, Family):
+                if name != replacement.family:
+                    raise UnsupportedError(
+                        f"override of {name!r}",
+                        f"the object answers the family {replacement.family!r}",
+                        "give it under its own name",
+                    )
+                self._add(replacement)
+            else:
+                self.bind(name, replacement)
+
+    def _add(self, family: Family) -> None:
+        if family.family not in FAMILIES:
+            raise UnsupportedError(
+                f"family {family.family!r}",
+                "not in the catalogue",
+                f"known: {', '.join(FAMILIES)}",
+            )
+        self.families[family.family] = family
+        for call in CATALOGUE.values():
+            if call.family == family.family:
+                target = family.target(call)
+                provider = family.provider
+                if isinstance(target, int) and provider == "python":
+                    provider = "libc"
+                self._bind(Binding(call, target, provider if target else "none"))
+
+    def bind(self, name: str, target: Target, provider: str = "override") -> None:
+        """Let ``target`` answer the hypercall ``name`` from now on.
+
+        ``target`` is a Python callable (see `Family` for its arguments) or the
+        address of a C function. Also while a kernel runs.
+        """
+        self._bind(Binding(lookup(name), target, provider))
+
+    def _bind(self, binding: Binding) -> None:
+        if callable(binding.target):
+            _check_arguments(binding.call, binding.target)
+        elif binding.target is not None and not isinstance(binding.target, int):
+            raise UnsupportedError(
+                binding.call.name,
+                f"{binding.target!r} cannot answer it",
+                "give a callable or the address of a C function",
+            )
+        self.bindings[binding.call.name] = binding
+        if self._slots is not None:
+            self._fill(binding)
+
+    def start(self) -> Self:
+        """Load the symbols with RTLD_GLOBAL and tell the families. Once only."""
+        if self._slots is None:
+            self._slots = open_slots(self.soname, CATALOGUE)
+            for binding in self.bindings.values():
+                self._fill(binding)
+            for family in self.families.values():
+                family.start(self)
+        return self
+
+    def symbol(self, name: str) -> int:
+        """The address that C calls for the hypercall ``name``."""
+        if self._slots is None:
+            raise UnsupportedError(
+                name, "the hypervisor has not been started", "call start() first"
+            )
+        return self._slots.address(lookup(name).name)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """The hypercall ``name`` as a C function, called as a kernel does."""
+        call = lookup(name)
+        prototype: Callable[..., Any] = call.prototype()(self.symbol(call.name))
+        return prototype
+
+    @property
+    def trace(self) -> Trace | None:
+        """Where calls are recorded; may be set and cleared at any time."""
+        return self._trace
+
+    @trace.setter
+    def trace(self, trace: Trace | None) -> None:
+        self._trace = trace
+        if self._slots is not None:
+            for binding in self.bindings.values():
+                self._fill(binding)
+
+    def _fill(self, binding: Binding) -> None:
+        """Write into the slot what answers."""
+        assert self._slots is not None
+        call, target = binding.call, binding.target
+        if target is None:
+            target = self._missing(call)
+        trace = self._trace
+        if trace is not None and not trace.wants(call):
+            trace = None
+        if isinstance(target, int):
+            watched = call.noreturn or call.variadic
+            if watched:
+                watcher = self._watcher(call, trace) if trace is not None else 0
+                self._slots.watch(call.name, watcher)
+            if watched or trace is None:
+                self._slots.set(call.name, target)
+                return
+            target = call.prototype()(target)
+        function = guard(call, target, self.reporter)
+        if trace is not None:
+            function = guard(call, trace.wrap(call, function), self.reporter)
+        self._slots.set(call.name, self._callback(call, function))
+
+    def _callback(self, call: Hypercall, function: Callable[..., Any]) -> int:
+        """The address of C code that calls ``function``; kept for ever.
+
+        Never freed before this object: C code may be inside at any time.
+        """
+        extra = VARIADIC_WORDS if call.variadic else 0
+        callback = call.callback_type(extra)(function)
+        self._kept.append(callback)
+        return ctypes.cast(callback, ctypes.c_void_p).value or 0
+
+    def _watcher(self, call: Hypercall, trace: Trace) -> int:
+        """The address of C code that records ``call`` and returns non-zero."""
+        arguments = (argument.type.callback_type() for argument in call.arguments)
+        callback = ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(trace.note(call))
+        self._kept.append(callback)
+        return ctypes.cast(callback, ctypes.c_void_p).value or 0
+
+    def _missing(self, call: Hypercall) -> Callable[..., Any]:
+        """What answers a hypercall that nobody provides."""
+
+        def missing(*values: Any) -> Any:
+            raise HypercallError(
+                "no family provides it",
+                "the kernel needs it" if _must_stop(call) else "it fails with ENOSYS",
+                f"add the family {call.family!r} or an override of {call.method!r}",
+                errno=Errno.ENOSYS,
+            )
+
+        if not _must_stop(call):
+            return missing
+
+        def stop(*values: Any) -> Any:
+            try:
+                missing()
+            except HypercallError as error:
+                self.reporter.exception(call.name, error)
+            libc().abort()
+
+        return stop
+
+    def close(self) -> None:
+        """Stop answering: the families close, later calls fail. Idempotent.
+
+        The symbols and callbacks stay in place, for a thread of a kernel may
+        still call them.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        for family in reversed(list(self.families.values())):
+            family.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _must_stop(call: Hypercall) -> bool:
+    """Whether a kernel cannot go on without it: it has no way to say so."""
+    return call.result.ctype is None
+
+
+def _check_arguments(call: Hypercall, function: Callable[..., Any]) -> None:
+    """Raise UnsupportedError when ``function`` cannot take the call's arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return
+    try:
+        signature.bind(*call.arguments)
+    except TypeError as error:
+        raise UnsupportedError(
+            f"function for {call.name}",
+            str(error),
+            f"it is called with the arguments of: {call.signature}",
+        ) from None
