@@ -12,13 +12,26 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rumphyper.errors import RumphyperError
+    from rumphyper.kernel.boot import boot, current_kernel
+    from rumphyper.kernel.netbsd import Kernel
     from rumphyper.link import Link, open_link
 
-__all__ = ["Link", "RumphyperError", "__version__", "open_link"]
+__all__ = [
+    "Kernel",
+    "Link",
+    "RumphyperError",
+    "__version__",
+    "boot",
+    "current_kernel",
+    "open_link",
+]
 
 _HOME = {
+    "Kernel": "rumphyper.kernel.netbsd",
     "Link": "rumphyper.link",
     "RumphyperError": "rumphyper.errors",
+    "boot": "rumphyper.kernel.boot",
+    "current_kernel": "rumphyper.kernel.boot",
     "open_link": "rumphyper.link",
 }
 

@@ -1,0 +1,151 @@
+"""Booting NetBSD: find, load, start."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+
+from rumphyper.errors import LibraryError, RumphyperError, UnsupportedError
+from rumphyper.kernel.interrupt import Guard
+from rumphyper.kernel.libraries import Libraries, Plan
+from rumphyper.kernel.loader import load
+from rumphyper.kernel.netbsd import Kernel
+
+NEEDED = ("net", "netinet")
+WANTED = (
+    *("netinet6", "config", "local", "virtif", "shmif", "bridge"),
+    *("vfs", "tmpfs", "dev", "bpf"),
+)
+"""The default components: the second part as far as their libraries are there."""
+
+PROVIDERS = ("native",)
+"""Who can answer the hypercalls outside of the interfaces."""
+
+_lock = threading.Lock()
+_kernel: Kernel | None = None
+_spoiled = ""
+"""Why this process cannot boot any more, once a boot went wrong half-way."""
+
+
+def current_kernel() -> Kernel:
+    """The kernel that this process has booted.
+
+    Raises RumphyperError when there is none.
+    """
+    if _kernel is None:
+        raise RumphyperError(
+            "the rump kernel",
+            "none has been booted in this process",
+            "call rumphyper.boot(), or use `rumphyper run`",
+        )
+    return _kernel
+
+
+def default_components(libraries: Libraries) -> tuple[str, ...]:
+    """The components that `boot` loads when it is not told."""
+    here = (name for name in WANTED if name in libraries.components)
+    return *NEEDED, *here
+
+
+def boot(
+    components: Iterable[str] | None = None,
+    *,
+    hypercalls: str = "native",
+    ncpu: int | None = None,
+    verbose: bool = False,
+) -> Kernel:
+    """Boot NetBSD in this process and return the kernel.
+
+    ``components`` are NetBSD's names (``net``, ``tmpfs``); what they need is
+    loaded too. By default that is TCP/IP with all interfaces, local sockets
+    and tmpfs. ``hypercalls`` says who answers the kernel outside of its
+    interfaces: ``native`` is the stock librumpuser. ``ncpu`` is the number of
+    virtual CPUs (default: RUMP_NCPU in the environment, else 2); ``verbose``
+    shows NetBSD's boot messages.
+
+    Raises LibraryError when libraries are missing or do not fit together,
+    UnsupportedError for an unknown ``hypercalls``, RumphyperError on a second
+    boot: a process can boot once.
+    """
+    global _kernel
+    if hypercalls not in PROVIDERS:
+        raise UnsupportedError(
+            f"hypercalls={hypercalls!r}",
+            "no such provider",
+            f"known: {', '.join(PROVIDERS)}",
+        )
+    if ncpu is not None and not 1 <= ncpu <= 64:
+        raise UnsupportedError(f"ncpu={ncpu}", "not between 1 and 64", "omit it")
+    with _lock:
+        if _kernel is not None or _spoiled:
+            raise RumphyperError(
+                "the rump kernel",
+                _spoiled or "this process has booted one before",
+                "one process can boot once: start another process",
+            )
+        libraries = Libraries()
+        names = default_components(libraries) if components is None else components
+        plan = libraries.plan(names)
+        guard = Guard()
+        with guard:
+            _kernel = _start(libraries, plan, guard, ncpu, verbose)
+        return _kernel
+
+
+def _start(
+    libraries: Libraries, plan: Plan, guard: Guard, ncpu: int | None, verbose: bool
+) -> Kernel:
+    global _spoiled
+    stock = libraries.rumpuser
+    if stock is None:
+        raise LibraryError(
+            "librumpuser.so",
+            f"no such file in {', '.join(libraries.folders)}",
+            "install it: hypercalls='native' are the stock library's",
+        )
+    ctypes.CDLL(stock, ctypes.RTLD_GLOBAL)
+    library = load(plan)
+    settings = {"RUMP_NCPU": str(ncpu) if ncpu else None}
+    if verbose:
+        settings["RUMP_VERBOSE"] = "1"
+    with environment(settings), no_signals():
+        error = library.rump_init()
+    if error:
+        _spoiled = "a boot in this process failed"
+        raise RumphyperError("the rump kernel", f"rump_init failed with {error}")
+    return Kernel(library, plan, guard)
+
+
+@contextlib.contextmanager
+def environment(settings: dict[str, str | None]) -> Iterator[None]:
+    """Set environment variables for a while; None leaves one as it is."""
+    before = {name: os.environ.get(name) for name in settings}
+    for name, value in settings.items():
+        if value is not None:
+            os.environ[name] = value
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = old
+
+
+@contextlib.contextmanager
+def no_signals() -> Iterator[None]:
+    """Threads that are made in here take no signals: those are Python's.
+
+    A thread inherits its maker's mask, and a signal that ends a kernel
+    thread's sleep early would surprise NetBSD.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,117 @@
+"""Signals while the main thread is inside the kernel.
+
+Python runs signal handlers on the main thread, between any two bytecodes: also
+in a hypercall that the kernel makes on that thread. A handler that raises (as
+Ctrl-C's does) would leave the hypercall half done, and ctypes would swallow
+the exception. So, while the main thread is in the kernel, handlers wait: the
+signal is noted, and its handler runs when the kernel has been left.
+
+The choice: a deferring guard, and not a thread that enters the kernel in the
+main thread's place. The guard costs some hundred nanoseconds a call, a hand-over
+to another thread and back costs tens of microseconds. The price is that a call
+which sleeps in the kernel cannot be interrupted, so the main thread must not
+sleep there for long: whatever waits (sockets) waits in slices of `SLICE`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+SLICE = 0.1
+"""Seconds that the main thread may sleep in the kernel before it looks up."""
+
+WATCHED = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
+"""Signals whose Python handlers are held back."""
+
+SIGINT = int(signal.SIGINT)
+get_handler: Callable[[int], object] = importlib.import_module("_signal").getsignal
+"""signal.getsignal without its enumerations, which cost microseconds."""
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Guard:
+    """Holds signals back on the main thread; a context manager, nestable.
+
+    On other threads it does nothing, for no handler runs there. Handlers that
+    are installed later are found when the kernel is next entered.
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.pending: list[tuple[int, FrameType | None]] = []
+        self._before: dict[int, _Handler] = {}
+        self.handler = self._handle  # one object: each access would make another
+        self._main = threading.main_thread().ident
+
+    def on_main(self) -> bool:
+        """Whether the calling thread is the one that handlers run on."""
+        return threading.get_ident() == self._main
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.depth:
+            self.pending.append((number, frame))
+        else:
+            self._run(number, frame)
+
+    def _run(self, number: int, frame: FrameType | None) -> None:
+        before = self._before.get(number)
+        if callable(before):
+            before(number, frame)
+
+    def adopt(self) -> None:
+        """Stand in for the watched signals' Python handlers. Main thread only."""
+        for number in WATCHED:
+            handler = signal.getsignal(number)
+            if callable(handler) and handler is not self.handler:
+                self._before[number] = handler
+                signal.signal(number, self.handler)
+
+    def release(self) -> None:
+        """Give the handlers back, where nobody has replaced them since."""
+        if not self.on_main():
+            return
+        for number, before in self._before.items():
+            if signal.getsignal(number) is self.handler:
+                signal.signal(number, before)
+        self._before.clear()
+
+    def enter(self) -> None:
+        """Hold signals back from here on. Main thread only; pair with `leave`."""
+        self.depth += 1
+        if get_handler(SIGINT) is not self.handler:
+            self.adopt()
+
+    def leave(self) -> None:
+        """The other end of `enter`: runs the handlers of what came meanwhile."""
+        self.depth -= 1
+        if self.pending and not self.depth:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Run the handlers of noted signals; raises what they raise."""
+        while self.pending:
+            self._run(*self.pending.pop(0))
+
+    def __enter__(self) -> Guard:
+        if self.on_main():
+            self.enter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.on_main():
+            self.leave()
