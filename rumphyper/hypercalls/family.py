@@ -39,5 +39,5 @@ class Family:
     def start(self, hypervisor: Hypervisor) -> None:
         """Called once the symbols exist, before any kernel runs."""
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Called when the hypervisor is closed: free what the family holds."""

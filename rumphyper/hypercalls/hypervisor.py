@@ -238,7 +238,7 @@ class Hypervisor:
             return
         self._closed = True
         for family in reversed(list(self.families.values())):
-            family.close()
+            family.stop()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -3,22 +3,30 @@
 When C calls a ctypes callback on a foreign thread, CPython makes a thread
 state and drops it again on return: 16 microseconds each time. Holding on to
 the state, by one more PyGILState_Ensure, brings that below one. It has to be
-given back when the thread ends, which a destructor of thread-specific data
-does (pthread_key_create(3)): it runs on the thread, after its function.
+given back when the thread ends.
+
+That is done by a destructor of the kind that C++ has for thread_local objects
+(glibc's __cxa_thread_atexit_impl). Thread-specific data of pthreads will not
+do: glibc has forgotten all of it, CPython's own included, by the time its
+destructors run, and CPython would not find the state. Without that function
+(musl) nothing is held: slower, but right.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
+import functools
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from rumphyper.host.libc import libc
 from rumphyper.hypercalls.guard import CODES
 
-_UNLOCKED_NEVER = 0  # PyGILState_LOCKED: give the state back but keep the GIL
+_KEEP_THE_GIL = 0  # PyGILState_LOCKED: the callback around it needs it still
+
+_Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class _Held(threading.local):
@@ -30,41 +38,24 @@ class _Held(threading.local):
 _held = _Held()
 
 
-class _Key:
-    """The thread-specific data whose destructor gives the state back."""
-
-    def __init__(self) -> None:
-        library = libc()
-        key_type = ctypes.c_uint
-        destructor_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        self._destructor = destructor_type(_give_back)
-        self.key = key_type()
-        create = ctypes.CFUNCTYPE(
-            ctypes.c_int, ctypes.POINTER(key_type), destructor_type
-        )(("pthread_key_create", library))
-        self.usable = create(ctypes.byref(self.key), self._destructor) == 0
-        self.set: Any = ctypes.CFUNCTYPE(ctypes.c_int, key_type, ctypes.c_size_t)(
-            ("pthread_setspecific", library)
-        )
-        self._delete = ctypes.CFUNCTYPE(ctypes.c_int, key_type)(
-            ("pthread_key_delete", library)
-        )
-        # A thread that ends after the interpreter must not call into it.
-        atexit.register(self.drop)
-
-    def drop(self) -> None:
-        """No destructor runs any more; what is held stays held."""
-        if self.usable:
-            self.usable = False
-            self._delete(self.key)
-
-
 def _give_back(value: int | None) -> None:
-    ctypes.pythonapi.PyGILState_Release(_UNLOCKED_NEVER)
+    ctypes.pythonapi.PyGILState_Release(_KEEP_THE_GIL)
 
 
-_key: _Key | None = None
-_key_lock = threading.Lock()
+_destructor = _Destructor(_give_back)
+
+
+@functools.cache
+def _at_thread_exit() -> Callable[..., int] | None:
+    """glibc's function that registers a destructor with the calling thread."""
+    prototype: Any = ctypes.CFUNCTYPE(
+        ctypes.c_int, _Destructor, ctypes.c_void_p, ctypes.c_void_p
+    )
+    try:
+        register: Callable[..., int] = prototype(("__cxa_thread_atexit_impl", libc()))
+    except AttributeError:
+        return None
+    return register
 
 
 def hold_thread_state() -> None:
@@ -74,19 +65,17 @@ def hold_thread_state() -> None:
     further out on this thread, for then the state lasts anyway; cheap when it
     is called again.
     """
-    global _key
     if _held.held:
         return
     if not _is_outermost():
         ident = threading.get_ident()
         _held.held = any(t.ident == ident for t in threading.enumerate())
         return
-    with _key_lock:
-        if _key is None:
-            _key = _Key()
-    if _key.usable and _key.set(_key.key, 1) == 0:
+    register = _at_thread_exit()
+    # The last argument is any address in a library that must stay loaded.
+    if register is not None and register(_destructor, None, libc().abort) == 0:
         ctypes.pythonapi.PyGILState_Ensure()
-        _held.held = True
+    _held.held = True
 
 
 def _is_outermost() -> bool:

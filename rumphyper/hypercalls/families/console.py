@@ -80,6 +80,6 @@ class Console(Family):
         )
         self.debug(buffer.value.decode("utf-8", "replace"))
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Write an unfinished line."""
         self.flush()

@@ -1,0 +1,131 @@
+"""Mutexes over the interpreter's own locks.
+
+Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_pth.c.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from typing import Any
+
+from rumphyper.hypercalls.errno import Errno
+from rumphyper.hypercalls.families.lwp import Carried
+from rumphyper.hypercalls.handles import Handles
+from rumphyper.hypercalls.report import HypercallError
+from rumphyper.hypercalls.upcalls import Upcalls
+
+SPIN, KMUTEX = 1, 2
+
+
+class Mutex:
+    """One mutex of the kernel."""
+
+    __slots__ = ("acquire", "locked", "owner", "release", "spin", "tracked")
+
+    def __init__(self, flags: int) -> None:
+        lock = allocate_lock()
+        self.acquire = lock.acquire
+        self.release = lock.release
+        self.locked = lock.locked
+        self.spin = bool(flags & SPIN)
+        self.tracked = bool(flags & KMUTEX)
+        self.owner = 0
+
+
+class Mutexes:
+    """The mutex hypercalls.
+
+    A thread that has to wait for a mutex gives up its virtual CPU meanwhile,
+    unless the mutex is a spin mutex. Every method runs for each lock operation
+    of the kernel, thousands of times per megabyte of TCP: hence no helpers.
+    """
+
+    def __init__(self, upcalls: Upcalls, carried: Carried) -> None:
+        self.upcalls = upcalls
+        self._carried = carried
+        self._mutexes: Handles[Mutex] = Handles("mutex")
+
+    def mutex_init(self, mtxp: Any, flags: int) -> None:
+        """Make a mutex; SPIN and KMUTEX say which kind, one at least."""
+        if not flags & (SPIN | KMUTEX):
+            raise HypercallError(f"mutex flags {flags:#x}", "neither SPIN nor KMUTEX")
+        mtxp[0] = self._mutexes.add(Mutex(flags))
+
+    def mutex_enter(self, mtx: int) -> None:
+        """Take the mutex; wait for it where necessary."""
+        mutex = self._mutexes[mtx]
+        if not mutex.acquire(False):
+            self._contended(mutex, mtx)
+        if mutex.tracked:
+            mutex.owner = self._carried.lwp
+
+    def mutex_enter_nowrap(self, mtx: int) -> None:
+        """Take the mutex; wait with the virtual CPU in hand."""
+        mutex = self._mutexes[mtx]
+        if not mutex.acquire(False):
+            self._refuse_own(mutex, mtx)
+            mutex.acquire()
+        if mutex.tracked:
+            mutex.owner = self._carried.lwp
+
+    def _contended(self, mutex: Mutex, mtx: int) -> None:
+        self._refuse_own(mutex, mtx)
+        if mutex.spin:
+            mutex.acquire()
+            return
+        upcalls = self.upcalls
+        locks = upcalls.give_up()
+        mutex.acquire()
+        upcalls.backend_schedule(locks, 0)
+
+    def _refuse_own(self, mutex: Mutex, mtx: int) -> None:
+        if mutex.owner and mutex.owner == self._carried.lwp:
+            raise HypercallError(
+                f"mutex {mtx:#x}",
+                f"lwp {mutex.owner:#x} holds it already",
+                "a bug of the kernel",
+            )
+
+    def mutex_tryenter(self, mtx: int) -> int:
+        """Take the mutex if it is free, else EBUSY."""
+        mutex = self._mutexes[mtx]
+        if not mutex.acquire(False):
+            return Errno.EBUSY
+        if mutex.tracked:
+            mutex.owner = self._carried.lwp
+        return 0
+
+    def mutex_exit(self, mtx: int) -> None:
+        """Release the mutex."""
+        mutex = self._mutexes[mtx]
+        if mutex.tracked:
+            if mutex.owner != self._carried.lwp:
+                raise _not_held(mtx)
+            mutex.owner = 0
+        try:
+            mutex.release()
+        except RuntimeError:
+            raise _not_held(mtx) from None
+
+    def mutex_destroy(self, mtx: int) -> None:
+        """Free a mutex that nobody holds."""
+        if self._mutexes[mtx].locked():
+            raise HypercallError(
+                f"mutex {mtx:#x}", "destroyed while it is held", "a bug of the kernel"
+            )
+        self._mutexes.take(mtx)
+
+    def mutex_owner(self, mtx: int, lp: Any) -> None:
+        """The lwp that holds a KMUTEX, NULL when it is free."""
+        mutex = self._mutexes[mtx]
+        lp[0] = mutex.owner
+        if not mutex.tracked:
+            raise HypercallError(
+                f"mutex {mtx:#x}", "made without KMUTEX, has no owner to tell"
+            )
+
+
+def _not_held(mtx: int) -> HypercallError:
+    return HypercallError(
+        f"mutex {mtx:#x}", "released by who does not hold it", "a bug of the kernel"
+    )

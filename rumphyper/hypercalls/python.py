@@ -1,0 +1,66 @@
+"""All of Python's families, wired to each other: one call makes the set."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+
+from rumphyper.hypercalls.families.clock import Clock
+from rumphyper.hypercalls.families.component import Component
+from rumphyper.hypercalls.families.console import Console
+from rumphyper.hypercalls.families.errno import SetErrno
+from rumphyper.hypercalls.families.files import Files
+from rumphyper.hypercalls.families.init import Init
+from rumphyper.hypercalls.families.locks import Locks
+from rumphyper.hypercalls.families.lwp import Lwp
+from rumphyper.hypercalls.families.memory import Memory
+from rumphyper.hypercalls.families.param import Param
+from rumphyper.hypercalls.families.random import Random
+from rumphyper.hypercalls.families.shmif import Shmif
+from rumphyper.hypercalls.families.termination import Termination
+from rumphyper.hypercalls.families.threads import Threads
+from rumphyper.hypercalls.families.virtif import Source, Virtif
+from rumphyper.hypercalls.family import Family
+from rumphyper.hypercalls.upcalls import Upcalls
+
+
+def python_families(
+    *,
+    settings: Mapping[str, str | None] | None = None,
+    links: Mapping[str, Source] | None = None,
+    library: ctypes.CDLL | None = None,
+    write: Callable[[str], object] | None = None,
+    debug: Callable[[str], object] | None = None,
+    on_exit: Callable[[int], object] | None = None,
+) -> list[Family]:
+    """The families that answer in Python, for one kernel.
+
+    ``settings`` go before the environment (`Param`), ``links`` and ``library``
+    to `Virtif`, ``write`` and ``debug`` to `Console`, ``on_exit`` to
+    `Termination`. Families that share state (upcalls, lwps) share it here; take
+    them from one call only.
+    """
+    upcalls = Upcalls()
+    lwp = Lwp()
+    console = Console()
+    if write is not None:
+        console.write = write
+    if debug is not None:
+        console.debug = debug
+    return [
+        Init(upcalls),
+        Memory(),
+        Files(upcalls),
+        Clock(upcalls),
+        Param(settings),
+        SetErrno(),
+        Termination(console, on_exit),
+        console,
+        Random(),
+        Threads(upcalls),
+        lwp,
+        Locks(upcalls, lwp.carried),
+        Component(upcalls),
+        Virtif(links, library),
+        Shmif(upcalls),
+    ]
