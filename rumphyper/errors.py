@@ -77,6 +77,10 @@ class LibraryError(RumphyperError):
     """
 
 
+class InterfaceError(RumphyperError, ValueError):
+    """An interface's name, address or setting that cannot be right."""
+
+
 class KernelError(RumphyperError, OSError):
     """The NetBSD kernel refused a call.
 

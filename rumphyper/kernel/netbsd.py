@@ -14,7 +14,7 @@ import ctypes
 import os
 from ctypes import get_errno
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
@@ -23,11 +23,15 @@ from rumphyper.hypercalls.errno import to_host
 from rumphyper.kernel.interrupt import SIGINT, Guard, get_handler
 from rumphyper.kernel.libraries import Plan
 from rumphyper.kernel.lwp import Here
+from rumphyper.kernel.network import NetworkCalls
 from rumphyper.kernel.shutdown import Closer, freeze
 from rumphyper.kernel.syscalls import argument, result_type, symbol
 
+if TYPE_CHECKING:
+    from rumphyper.hypercalls.families.virtif import Virtif
 
-class Kernel:
+
+class Kernel(NetworkCalls):
     """The running NetBSD kernel; made by `boot`.
 
     Any thread may use it. Everything raises KernelClosedError once it is
@@ -35,6 +39,7 @@ class Kernel:
     """
 
     def __init__(self, library: ctypes.CDLL, plan: Plan, guard: Guard) -> None:
+        super().__init__()
         self.library = library
         """Finds every symbol of the kernel; errno is kept (use_errno)."""
 
@@ -42,10 +47,22 @@ class Kernel:
         self.guard = guard
         """Holds signals back while the main thread is inside: see interrupt.py."""
 
+        self.virtif: Virtif | None = None
         self._down = False
         self._forked = False
         self._here = Here(self)
         self._functions: dict[str, Any] = {}
+        pointer, number, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+        self.ioctl = self.function(symbol("ioctl"), number, number, long, pointer)
+        """int (*)(int, u_long, void *), to be called by `invoke`; so the next two."""
+
+        self.sysctl = self.function(
+            *(symbol("__sysctl"), number),
+            *(pointer, ctypes.c_uint, pointer, pointer, pointer, long),
+        )
+        self.write = self.function(
+            symbol("write"), ctypes.c_ssize_t, number, ctypes.c_char_p, long
+        )
         self._closer = Closer(self.guard, self._end)
         os.register_at_fork(after_in_child=self._after_fork)
 

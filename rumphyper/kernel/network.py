@@ -1,0 +1,330 @@
+"""The kernel's network as a whole: making interfaces, bridges and routes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, cast
+
+from rumphyper.errors import InterfaceError, KernelError, LinkstrError
+from rumphyper.kernel import ioctls
+from rumphyper.kernel.busfile import check_bus_file
+from rumphyper.kernel.control import change_route, ioctl
+from rumphyper.kernel.interface import Interface, parse_plain
+from rumphyper.kernel.netaddr import Address, embed_scope, pack, pack_link, pack_mask
+from rumphyper.kernel.rtsock import (
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_IFP,
+    RTA_NETMASK,
+    RTF_GATEWAY,
+    RTF_STATIC,
+    RTF_UP,
+    RTM_ADD,
+    RTM_DELETE,
+)
+from rumphyper.kernel.state import (
+    InterfaceState,
+    Network,
+    Route,
+    all_routes,
+    interface_states,
+)
+from rumphyper.link.linkstr import open_link, split_linkstr
+
+if TYPE_CHECKING:
+    from rumphyper.hypercalls.families.virtif import Virtif
+    from rumphyper.kernel.netbsd import Kernel
+
+NAME = re.compile(r"([a-z][a-z0-9]*?[a-z]|[a-z])(0|[1-9]\d{0,4})")
+"""A driver's name and a unit number."""
+
+DEFAULTS: dict[int, Network] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+
+
+class NetworkCalls:
+    """What a `Kernel` can do with its network."""
+
+    virtif: Virtif | None
+    """The family that connects virt interfaces to links."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Interface] = {}
+
+    @property
+    def _self(self) -> Kernel:
+        return cast("Kernel", self)
+
+    def interfaces(self) -> list[InterfaceState]:
+        """All interfaces as they are now, lo0 included."""
+        return interface_states(self._self)
+
+    def interface(self, name: str) -> Interface:
+        """The interface called ``name``; KernelError (ENXIO) without one."""
+        found = self._made.get(name) or Interface(self._self, check_name(name)[2])
+        _ = found.index  # asks the kernel
+        return found
+
+    def create_interface(
+        self, name: str, linkstr: str = "", **link_options: object
+    ) -> Interface:
+        """Create an interface and connect it.
+
+        ``virtN`` goes over any link: ``linkstr`` and ``link_options`` are what
+        `open_link` takes. ``shmifN`` is NetBSD's own driver for ``shmif:PATH``.
+        Others (``bridge0``) take no linkstr. A failure leaves nothing behind:
+        InterfaceError and LinkstrError for what cannot be right, KernelError
+        (EEXIST when it is there already), and what `open_link` raises.
+        """
+        driver, unit, _ = check_name(name)
+        with self._self.guard:
+            if any(state.name == name for state in self.interfaces()):
+                raise self._self.error(17, name, "choose another unit number")
+            if driver == "virt":
+                return self._create_virt(name, unit, linkstr, link_options)
+            if driver == "shmif":
+                return self._create_shmif(name, linkstr, link_options)
+            if linkstr or link_options:
+                raise InterfaceError(
+                    name,
+                    f"{driver} interfaces have no link",
+                    f"connect a virt interface to {linkstr}",
+                )
+            self._create(name)
+            return self._keep(Interface(self._self, name))
+
+    def _create_virt(
+        self, name: str, unit: str, linkstr: str, options: dict[str, object]
+    ) -> Interface:
+        if self.virtif is None:
+            raise KernelError(name, "the virtif component is not loaded")
+        if not linkstr:
+            raise LinkstrError(
+                name, "a virt interface needs a linkstr", "such as tap:tap0"
+            )
+        # Before the interface: the driver touches freed memory when its own
+        # attempt fails (NetBSD sys/rump/net/lib/libvirtif/if_virt.c, virtif_clone).
+        link = open_link(linkstr, **options)
+        try:
+            self.virtif.links[unit] = link
+            self._create(name)
+        except BaseException:
+            link.close()
+            raise
+        finally:
+            self.virtif.links.pop(unit, None)
+        interface = self._keep(Interface(self._self, name, linkstr, link))
+        if link.mtu < interface.mtu:
+            interface.mtu = link.mtu
+        return interface
+
+    def _create_shmif(
+        self, name: str, linkstr: str, options: dict[str, object]
+    ) -> Interface:
+        scheme, path = split_linkstr(linkstr)
+        if scheme.name != "shmif" or options:
+            raise LinkstrError(
+                name,
+                "NetBSD's shmif driver takes shmif:PATH and no options",
+                f"or connect a virt interface to {linkstr}",
+            )
+        check_bus_file(path)
+        self._create(name)
+        try:
+            text = ctypes.create_string_buffer(os.fsencode(path))
+            argument = ioctls.ifdrv(name, 0, ctypes.addressof(text), len(text))
+            ioctl(self._self, ioctls.SIOCSLINKSTR, argument, f"{name}: {linkstr}")
+        except BaseException:
+            ioctl(self._self, ioctls.SIOCIFDESTROY, ioctls.ifreq(name), name)
+            raise
+        return self._keep(Interface(self._self, name, linkstr))
+
+    def _create(self, name: str) -> None:
+        try:
+            ioctl(self._self, ioctls.SIOCIFCREATE, ioctls.ifreq(name), name)
+        except KernelError as error:
+            if error.netbsd_errno == 22:  # EINVAL: no driver of this name
+                error.remedy = f"drivers here: {', '.join(self.drivers())}"
+            raise
+
+    def _keep(self, interface: Interface) -> Interface:
+        self._made[interface.name] = interface
+        return interface
+
+    def drivers(self) -> list[str]:
+        """Names of the drivers whose interfaces can be created."""
+        names = ctypes.create_string_buffer(ioctls.IFNAMSIZ * 64)
+        argument = bytearray(
+            struct.pack("@iiP", 0, 64, ctypes.addressof(names)),
+        )
+        answer = ioctl(self._self, ioctls.SIOCIFGCLONERS, argument, "drivers")
+        total, _, _ = struct.unpack("@iiP", answer)
+        step = ioctls.IFNAMSIZ
+        found = (names.raw[place * step : (place + 1) * step] for place in range(total))
+        return sorted(name.rstrip(b"\0").decode() for name in found)
+
+    def destroy_interface(self, interface: Interface | str) -> None:
+        """Take an interface down, remove it and close its link.
+
+        Raises KernelError: ENXIO when there is none, EPERM for one that
+        cannot be removed (lo0 is the kernel's own).
+        """
+        name = interface if isinstance(interface, str) else interface.name
+        kept = self._made.get(name) or Interface(self._self, check_name(name)[2])
+        with self._self.guard:
+            # A driver that refuses leaves an interface that takes no ioctl ever
+            # again (NetBSD sys/net/if.c, if_clone_destroy): give it no reason.
+            # The reasons are being up, and being the kernel's own loopback.
+            if name == "lo0":
+                raise self._self.error(1, name, "it is the kernel's own")
+            kept.down()
+            ioctl(self._self, ioctls.SIOCIFDESTROY, ioctls.ifreq(name), name)
+            self._made.pop(name, None)
+            if kept.link is not None:
+                kept.link.close()
+
+    def create_bridge(
+        self, name: str, members: Iterable[Interface | str] = ()
+    ) -> Interface:
+        """Create ``bridgeN``, join ``members`` to it and bring it up.
+
+        Members forward frames between each other when they are up; they are
+        switched to receive all frames. A failure leaves no bridge behind.
+        """
+        with self._self.guard:
+            bridge = self.create_interface(name)
+            try:
+                for member in members:
+                    self.bridge_add(bridge, member)
+                bridge.up()
+            except BaseException:
+                self.destroy_interface(bridge)
+                raise
+        return bridge
+
+    def bridge_add(self, bridge: Interface | str, member: Interface | str) -> None:
+        """Make an interface a member of a bridge."""
+        self._bridge(bridge, member, ioctls.BRDGADD)
+
+    def bridge_remove(self, bridge: Interface | str, member: Interface | str) -> None:
+        """Take an interface out of a bridge."""
+        self._bridge(bridge, member, ioctls.BRDGDEL)
+
+    def _bridge(
+        self, bridge: Interface | str, member: Interface | str, command: int
+    ) -> None:
+        outer = bridge if isinstance(bridge, str) else bridge.name
+        inner = member if isinstance(member, str) else member.name
+        check_name(outer)
+        check_name(inner)
+        request = ioctls.ifbreq(inner)
+        place = ctypes.addressof(ctypes.c_char.from_buffer(request))
+        argument = ioctls.ifdrv(outer, command, place, len(request))
+        try:
+            ioctl(self._self, ioctls.SIOCSDRVSPEC, argument, f"{outer}: member {inner}")
+        except KernelError as error:
+            if error.netbsd_errno == 22:  # EINVAL, sys/net/if_bridge.c
+                error.remedy = "a member needs the MTU of the bridge"
+            raise
+
+    def routes(self, hidden: bool = False) -> list[Route]:
+        """The routing table; ``hidden``: with neighbours and own addresses."""
+        return all_routes(self._self, hidden)
+
+    def add_route(
+        self,
+        destination: str | Network,
+        gateway: str | Address,
+        interface: Interface | str | None = None,
+    ) -> None:
+        """Send what goes to ``destination`` by ``gateway``.
+
+        A link-local IPv6 gateway needs the ``interface`` that it is behind.
+        Raises InterfaceError for text that does not parse, KernelError
+        (EEXIST, ENETUNREACH).
+        """
+        network = parse_network(destination)
+        hop = parse_plain(f"gateway {gateway!r}", gateway)
+        flags = RTF_UP | RTF_STATIC | RTF_GATEWAY
+        self._route(RTM_ADD, flags, network, hop, interface)
+
+    def delete_route(self, destination: str | Network) -> None:
+        """Remove a route; KernelError (ESRCH) when there is none."""
+        self._route(RTM_DELETE, RTF_UP, parse_network(destination))
+
+    def _route(
+        self,
+        kind: int,
+        flags: int,
+        network: Network,
+        gateway: Address | None = None,
+        interface: Interface | str | None = None,
+    ) -> None:
+        thing = f"route to {network}"
+        first = network.network_address
+        addresses = {
+            RTA_DST: pack(first),
+            RTA_NETMASK: pack_mask(first, network.prefixlen),
+        }
+        with self._self.guard:
+            index = 0
+            if interface is not None:
+                name = interface if isinstance(interface, str) else interface.name
+                index = self.interface(name).index
+                addresses[RTA_IFP] = pack_link(b"", index)
+            if gateway is not None:
+                thing += f" by {gateway}"
+                if gateway.version != network.version:
+                    raise InterfaceError(thing, "IPv4 and IPv6 do not mix")
+                addresses[RTA_GATEWAY] = pack(embed_scope(gateway, index))
+            change_route(self._self, kind, flags, addresses, thing)
+
+    def gateway(self, version: int = 4) -> Address | None:
+        """The default gateway for IP ``version`` 4 or 6, None without one."""
+        network = DEFAULTS[version]
+        found = (route for route in self.routes() if route.destination == network)
+        return next((route.gateway for route in found if route.gateway), None)
+
+    def set_gateway(
+        self, gateway: str | Address, interface: Interface | str | None = None
+    ) -> None:
+        """Make ``gateway`` the default one of its IP version, in place of another.
+
+        Raises as `add_route` does.
+        """
+        hop = parse_plain(f"gateway {gateway!r}", gateway)
+        network = DEFAULTS[hop.version]
+        with self._self.guard:
+            if self.gateway(hop.version) is not None:
+                self.delete_route(network)
+            self.add_route(network, hop, interface)
+
+
+def check_name(name: str) -> tuple[str, str, str]:
+    """(driver, unit, name) of an interface's name; InterfaceError for another text."""
+    match = NAME.fullmatch(name)
+    if match is None or len(name) >= ioctls.IFNAMSIZ:
+        raise InterfaceError(
+            f"interface {name!r}",
+            "a name is a driver and a number, of at most 15 characters",
+            "such as virt0",
+        )
+    return match[1], match[2], name
+
+
+def parse_network(text: str | Network) -> Network:
+    """``10.1.0.0/16``, an address, or ``default``; InterfaceError for other text."""
+    if not isinstance(text, str):
+        return text
+    if text == "default":
+        return DEFAULTS[4]
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise InterfaceError(
+            f"network {text!r}", str(error), "write it as 10.1.0.0/16"
+        ) from None
