@@ -12,10 +12,11 @@ GNU hash table binutils' bfd/elflink.c.
 from __future__ import annotations
 
 import errno
+import itertools
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from rumphyper.errors import HostError, RumphyperError
@@ -129,7 +130,7 @@ class ElfFile:
     def _unpack(self, form: str, offset: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(self._order + form, self._data, offset)
-        except struct.error:
+        except (struct.error, OverflowError):
             raise self._broken(f"offset {offset:#x} is outside of the file") from None
 
     @cached_property
@@ -222,8 +223,8 @@ class ElfFile:
         form, step = ("IBBHQQ", 24) if self.bits == 64 else ("IIIBBH", 16)
         if table + count * step > len(self._data):
             raise self._broken("the symbol table is cut off")
-        versions: tuple[int, ...] = (0,) * count
         place = self._place(DT_VERSYM)
+        versions: Iterable[int] = itertools.repeat(0, count)
         if place is not None:
             versions = self._unpack(f"{count}H", place)
         wide = self.bits == 64
