@@ -87,9 +87,10 @@ FAMILIES: Mapping[str, str] = MappingProxyType(
 
 
 def members(family: str) -> tuple[Hypercall, ...]:
-    """The hypercalls of a family; UnsupportedError with close names if unknown."""
+    """The hypercalls of a family; UnsupportedError with the known ones if unknown."""
     if family not in FAMILIES:
-        raise _unknown(f"family {family!r}", family, list(FAMILIES))
+        known = ", ".join(FAMILIES)
+        raise UnsupportedError(f"family {family!r}", "unknown", f"known: {known}")
     return tuple(call for call in CATALOGUE.values() if call.family == family)
 
 
@@ -118,10 +119,7 @@ def lookup(name: str) -> Hypercall:
 
 def _unknown(thing: str, name: str, candidates: list[str]) -> UnsupportedError:
     close = dict.fromkeys(difflib.get_close_matches(name, candidates, n=4, cutoff=0.5))
-    return UnsupportedError(
-        thing,
-        "not in the catalogue",
-        f"did you mean {', '.join(close)}?"
-        if close
-        else "list them all without a name",
-    )
+    hint = "`rumphyper hypercalls` lists them"
+    if close:
+        hint = f"did you mean {', '.join(close)}?"
+    return UnsupportedError(thing, "not in the catalogue", hint)

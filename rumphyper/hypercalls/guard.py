@@ -8,6 +8,7 @@ reported once and becomes the errno that the hypercall defines for failure.
 from __future__ import annotations
 
 import ctypes
+import operator
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -56,6 +57,38 @@ def guard(call: Hypercall, function: Function, reporter: Reporter) -> Function:
     if call.variadic:
         return _by_count[-1](function, failed)
     return _by_count[len(call.arguments)](function, failed)
+
+
+def checked(call: Hypercall, function: Function) -> Function:
+    """``function`` such that its result is a number that C can have.
+
+    For functions of users: ctypes would hand C a random word in place of a
+    result that is no integer, and cut off one that is too large.
+    """
+    if call.result.ctype is None:
+        return function
+    bits = 8 * ctypes.sizeof(call.result.ctype)
+    signed = call.result.ctype is ctypes.c_int
+    lowest = -(1 << bits - 1) if signed else 0
+    highest = (1 << bits - signed) - 1
+
+    def call_checked(*values: Any) -> int:
+        result = function(*values)
+        try:
+            number = operator.index(result)
+        except TypeError:
+            number = lowest - 1
+        if not lowest <= number <= highest:
+            raise HypercallError(
+                f"{getattr(function, '__qualname__', 'its function')} returned "
+                f"{result!r}",
+                f"C wants a {call.result.spelling.strip()}",
+                "return 0 for success" if call.fails_with_errno else "",
+                errno=call.failure,
+            )
+        return number
+
+    return call_checked
 
 
 def _never_returns(

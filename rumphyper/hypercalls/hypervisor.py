@@ -22,7 +22,7 @@ from rumphyper.host.libc import libc
 from rumphyper.hypercalls.catalogue import CATALOGUE, FAMILIES, lookup
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.family import Family, Target
-from rumphyper.hypercalls.guard import guard
+from rumphyper.hypercalls.guard import checked, guard
 from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.report import HypercallError, Reporter
 from rumphyper.hypercalls.slots import Slots, open_slots
@@ -183,6 +183,8 @@ class Hypervisor:
                 self._slots.set(call.name, target)
                 return
             target = call.prototype()(target)
+        if not _is_ours(target):
+            target = checked(call, target)
         function = guard(call, target, self.reporter)
         if trace is not None:
             function = guard(call, trace.wrap(call, function), self.reporter)
@@ -250,6 +252,11 @@ class Hypervisor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _is_ours(function: Callable[..., Any]) -> bool:
+    """Whether it is of this package, whose functions return what C wants."""
+    return str(getattr(function, "__module__", "")).startswith("rumphyper.")
 
 
 def _must_stop(call: Hypercall) -> bool:

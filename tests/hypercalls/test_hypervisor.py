@@ -1,0 +1,225 @@
+"""Binding, overriding, failing: what answers, and what C gets when it cannot."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from ctypes import byref, c_int64, c_long, c_size_t, c_void_p
+from typing import Any
+
+import pytest
+
+from rumphyper.errors import HostError, UnsupportedError
+from rumphyper.hypercalls.catalogue import CATALOGUE
+from rumphyper.hypercalls.errno import Errno
+from rumphyper.hypercalls.families.clock import Clock
+from rumphyper.hypercalls.family import Family
+from rumphyper.hypercalls.hypervisor import Hypervisor
+from rumphyper.hypercalls.report import HypercallError, Reporter
+from rumphyper.hypercalls.upcalls import Upcalls
+from tests.hypercalls.support import Setup
+
+LIBC = ctypes.CDLL(None)
+
+
+def address(function: Any) -> int:
+    """The address of a C function."""
+    return ctypes.cast(function, c_void_p).value or 0
+
+
+def getrandom(setup: Setup) -> tuple[int, bytes]:
+    """Result and octets of getrandom for 4 octets."""
+    buffer, done = ctypes.create_string_buffer(8), c_size_t()
+    result = setup.call("getrandom", buffer, 4, 0, byref(done))
+    return result, buffer.raw[: done.value]
+
+
+def four(buf: int, buflen: int, flags: int, retp: Any) -> int:
+    """A getrandom that a user might write."""
+    ctypes.memmove(buf, b"4444", 4)
+    retp[0] = 4
+    return 0
+
+
+class Skewed(Clock):
+    """A clock that a user might write: an hour ahead."""
+
+    def clock_gettime(self, clock: int, sec: Any, nsec: Any) -> int:
+        result = super().clock_gettime(clock, sec, nsec)
+        sec[0] += 3600
+        return result
+
+
+def test_override_by_name_and_family() -> None:
+    """A function answers one name, an object a family; the rest stays."""
+    setup = Setup(override={"getrandom": four, "clock": Skewed(Upcalls())})
+    assert getrandom(setup) == (0, b"4444")
+    sec, nsec, plain = c_int64(), c_long(), c_int64()
+    setup.call("clock_gettime", 1, byref(sec), byref(nsec))
+    Setup().call("clock_gettime", 1, byref(plain), byref(nsec))
+    assert 3599 <= sec.value - plain.value <= 3600
+    assert setup.hv.bindings["rumpuser_getrandom"].provider == "override"
+    assert setup.hv.bindings["rumpuser_clock_gettime"].provider == "python"
+    assert setup.hv.bindings["rumpuser_thread_exit"].provider == "libc"
+    assert setup.hv.bindings["rumpuser_sp_init"].provider == "none"
+
+
+def test_override_by_c_code() -> None:
+    """An address of C code answers by itself."""
+    setup = Setup(override={"component_errtrans": address(LIBC.abs)})
+    assert setup.call("component_errtrans", -5) == 5
+    setup.hv.bind("component_errtrans", address(LIBC.toupper))
+    assert setup.call("component_errtrans", ord("a")) == ord("A")
+
+
+def test_binding_while_running(setup: Setup) -> None:
+    """Answers may be exchanged at any time, also under load."""
+    stop = threading.Event()
+    seen: set[bytes] = set()
+
+    def load() -> None:
+        while not stop.is_set():
+            seen.add(getrandom(setup)[1])
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    original = setup.hv.bindings["rumpuser_getrandom"].target
+    assert original is not None
+    end = time.monotonic() + 10
+    while not (b"4444" in seen and len(seen) > 1):
+        assert time.monotonic() < end
+        setup.hv.bind("getrandom", four)
+        assert getrandom(setup) == (0, b"4444")
+        setup.hv.bind("getrandom", original)
+        assert getrandom(setup)[1] != b"4444"
+    stop.set()
+    thread.join(10)
+    assert setup.reports == []
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ({"nonsense": four}, "not in the catalogue"),
+        ({"getrandom": lambda buf: 0}, "too many positional arguments"),
+        ({"getrandom": lambda a, b, c, d, e: 0}, "missing a required argument"),
+        ({"getrandom": "a string"}, "cannot answer it"),
+        ({"memory": Clock(Upcalls())}, "answers the family 'clock'"),
+    ],
+)
+def test_overrides_that_cannot_work(override: dict[str, Any], text: str) -> None:
+    """They are refused before anything runs."""
+    with pytest.raises(UnsupportedError, match=text):
+        Hypervisor([], override=override)
+
+
+def test_unknown_family() -> None:
+    """A family must be one of the catalogue's."""
+
+    class Odd(Family):
+        family = "odd"
+
+    with pytest.raises(UnsupportedError, match="family 'odd'"):
+        Hypervisor([Odd()])
+
+
+def test_not_started() -> None:
+    """Symbols exist from start on."""
+    with pytest.raises(UnsupportedError, match="has not been started"):
+        Hypervisor([]).symbol("malloc")
+
+
+RAISES = {
+    OSError(28, "full"): Errno.ENOSPC,
+    OSError(11, "again"): Errno.EAGAIN,
+    OSError("without a number"): Errno.EIO,
+    HostError("thing", "cause", errno=16): Errno.EBUSY,
+    HypercallError("thing", "cause", errno=Errno.EPROTO): Errno.EPROTO,
+    MemoryError(): Errno.ENOMEM,
+    ZeroDivisionError("bug"): Errno.EAGAIN,
+    KeyboardInterrupt(): Errno.EAGAIN,
+    SystemExit(3): Errno.EAGAIN,
+}
+
+
+@pytest.mark.parametrize("error", RAISES, ids=repr)
+def test_exceptions_become_errno(setup: Setup, error: BaseException) -> None:
+    """Of what Python raises, C sees the errno; people see it once."""
+
+    def raises(*values: Any) -> int:
+        raise error
+
+    # thread_create's own errno for failure is EAGAIN
+    setup.hv.bind("thread_create", raises)
+    arguments = (None, None, None, 0, 0, -1, None)
+    for _ in range(3):
+        assert setup.call("thread_create", *arguments) == RAISES[error]
+    assert len(setup.reports) == 1
+    assert "rumpuser_thread_create" in setup.reports[0]
+    traced = not isinstance(error, HypercallError)
+    assert ("Traceback" in setup.reports[0]) == traced
+    assert list(setup.hv.reporter.problems.values()) == [3]
+
+
+def test_exceptions_for_other_results(setup: Setup) -> None:
+    """void returns, pointers are NULL; also for calls with many arguments."""
+
+    def raises(*values: Any) -> int:
+        raise RuntimeError(str(len(values)))
+
+    results = {}
+    for call in CATALOGUE.values():
+        if call.noreturn or call.variadic:
+            continue
+        setup.hv.bind(call.name, raises)
+        zeros = [0 if not a.type.pointer else None for a in call.arguments]
+        results[call.name] = setup.call(call.name, *zeros)
+    for name, result in results.items():
+        call = CATALOGUE[name]
+        if call.fails_with_errno:
+            assert result == call.failure > 0
+        elif name == "rumpuser_component_errtrans":
+            assert result == Errno.EINVAL
+        else:
+            assert not result
+    assert len(setup.reports) == len(results)
+
+
+def test_results_that_are_no_numbers(setup: Setup) -> None:
+    """A function that returns nonsense fails like one that raises."""
+    wrong: tuple[Any, ...] = ("text", None, 3.5, [], 1 << 200, -(1 << 31) - 1)
+    for nonsense in wrong:
+        setup.hv.bind("component_errtrans", lambda number, n=nonsense: n)
+        assert setup.call("component_errtrans", 5) == Errno.EINVAL
+        setup.hv.bind("thread_join", lambda cookie, n=nonsense: n)
+        assert setup.call("thread_join", None) == Errno.EINVAL
+    setup.hv.bind("thread_join", lambda cookie: True)
+    assert setup.call("thread_join", None) == 1
+
+
+def test_reporter_that_fails() -> None:
+    """A report that cannot be written is no reason to crash."""
+
+    def broken(text: str) -> None:
+        raise OSError("no terminal")
+
+    hypervisor = Hypervisor([], reporter=Reporter(broken)).start()
+    assert hypervisor.function("sp_init")(b"", b"", b"", b"") == Errno.ENOSYS
+
+
+def test_missing_ones() -> None:
+    """What nobody provides fails with ENOSYS and says who could."""
+    setup = Setup(families=[])
+    assert setup.call("malloc", 1, 0, byref(c_void_p())) == Errno.ENOSYS
+    assert setup.call("component_unschedule") is None
+    assert "add the family 'memory'" in setup.reports[0]
+    setup.hv.bind("component_errtrans", abs)
+    assert setup.call("component_errtrans", -3) == 3
+
+
+def test_after_close(setup: Setup) -> None:
+    """Closing twice is closing once; a late call does not crash."""
+    setup.hv.close()
+    setup.hv.close()
+    assert setup.call("component_errtrans", 2) == 2
