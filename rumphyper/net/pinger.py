@@ -134,10 +134,12 @@ class Pinger:
         self.stack = stack
         self.target = target
         self.source = stack.source_for(target) if source is None else source
-        if not stack.owns(self.source) or self.source.version != target.version:
+        if self.source.version != target.version:
             raise AddressError(
-                f"{self.source} to {target}", "not an own address of that version"
+                f"{self.source} to {target}", "one is IPv4, the other IPv6"
             )
+        if not stack.owns(self.source):
+            raise AddressError(str(self.source), "is not the station's own address")
         if stack.owns(target):
             raise AddressError(str(target), "is the station's own address")
         self.count = count
