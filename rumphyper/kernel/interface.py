@@ -28,9 +28,11 @@ from rumphyper.kernel.state import (
     InterfaceState,
     interface_states,
 )
+from rumphyper.net.dhcp import Lease
 from rumphyper.net.mac import format_mac, is_group, parse_mac
 
 if TYPE_CHECKING:
+    from rumphyper.kernel.dhcp import Client
     from rumphyper.kernel.netbsd import Kernel
     from rumphyper.link.base import Link
 
@@ -61,6 +63,9 @@ class Interface:
 
         self.link = link
         """The link behind a virt interface."""
+
+        self.dhcp_client: Client | None = None
+        """Set by `dhcp`: holds the lease until the interface goes."""
 
     def __repr__(self) -> str:
         return f"<Interface {self.name} {self.linkstr}".rstrip() + ">"
@@ -230,6 +235,27 @@ class Interface:
         else:
             answer = self._ioctl(ioctls.SIOCGIFAFLAG_IN6, pack(address), AF_INET6)
         return int.from_bytes(answer[16:20], _ORDER)
+
+    def dhcp(self, timeout: float = 30.0, hostname: str = "") -> Lease:
+        """Get an address and a default gateway from a DHCP server; bring it up.
+
+        Once: the lease is not renewed. It is given back when the interface is
+        destroyed or the kernel is closed. Raises RumphyperError when no server
+        gives one within ``timeout`` seconds, KernelError without bpf.
+        """
+        from rumphyper.kernel.dhcp import Client
+
+        self.release()
+        client = Client(self, hostname)
+        lease = client.run(timeout)
+        self.dhcp_client = client
+        return lease
+
+    def release(self) -> None:
+        """Give a lease of `dhcp` back. No effect without one."""
+        client, self.dhcp_client = self.dhcp_client, None
+        if client is not None:
+            client.release()
 
     def remove_address(self, address: str | InterfaceAddress | Address) -> None:
         """Remove an address; a prefix length may be there or not.

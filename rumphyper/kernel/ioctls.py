@@ -26,42 +26,46 @@ IFDRV = IFNAMSIZ + 3 * POINTER
 IF_CLONEREQ = 8 + POINTER
 
 
-def _ioc(direction: int, group: str, number: int, size: int) -> int:
+def ioc(direction: int, group: str, number: int, size: int) -> int:
+    """_IOC: ``direction`` is IOC_IN, IOC_OUT, both or IOC_VOID."""
     return direction | (size & 0x1FFF) << 16 | ord(group) << 8 | number
 
 
-def _r(group: str, number: int, size: int) -> int:
-    return _ioc(IOC_OUT, group, number, size)
+def ior(group: str, number: int, size: int) -> int:
+    """_IOR: the kernel writes ``size`` octets."""
+    return ioc(IOC_OUT, group, number, size)
 
 
-def _w(group: str, number: int, size: int) -> int:
-    return _ioc(IOC_IN, group, number, size)
+def iow(group: str, number: int, size: int) -> int:
+    """_IOW: the kernel reads ``size`` octets."""
+    return ioc(IOC_IN, group, number, size)
 
 
-def _wr(group: str, number: int, size: int) -> int:
-    return _ioc(IOC_IN | IOC_OUT, group, number, size)
+def iowr(group: str, number: int, size: int) -> int:
+    """_IOWR: both."""
+    return ioc(IOC_IN | IOC_OUT, group, number, size)
 
 
-SIOCSIFFLAGS = _w("i", 16, IFREQ)
-SIOCGIFFLAGS = _wr("i", 17, IFREQ)
-SIOCDIFADDR = _w("i", 25, IFREQ)
-SIOCAIFADDR = _w("i", 26, IFALIASREQ)
-SIOCALIFADDR = _w("i", 28, IF_LADDRREQ)
-SIOCDLIFADDR = _w("i", 30, IF_LADDRREQ)
-SIOCGIFAFLAG_IN = _wr("i", 39, IFREQ)
-SIOCIFGCLONERS = _wr("i", 120, IF_CLONEREQ)
-SIOCIFDESTROY = _w("i", 121, IFREQ)
-SIOCIFCREATE = _w("i", 122, IFREQ)
-SIOCSDRVSPEC = _w("i", 123, IFDRV)
-SIOCGIFMTU = _wr("i", 126, IFREQ)
-SIOCSIFMTU = _w("i", 127, IFREQ)
-SIOCGLINKSTR = _wr("i", 135, IFDRV)
-SIOCSLINKSTR = _w("i", 136, IFDRV)
-SIOCGIFINDEX = _wr("i", 140, IFREQ)
+SIOCSIFFLAGS = iow("i", 16, IFREQ)
+SIOCGIFFLAGS = iowr("i", 17, IFREQ)
+SIOCDIFADDR = iow("i", 25, IFREQ)
+SIOCAIFADDR = iow("i", 26, IFALIASREQ)
+SIOCALIFADDR = iow("i", 28, IF_LADDRREQ)
+SIOCDLIFADDR = iow("i", 30, IF_LADDRREQ)
+SIOCGIFAFLAG_IN = iowr("i", 39, IFREQ)
+SIOCIFGCLONERS = iowr("i", 120, IF_CLONEREQ)
+SIOCIFDESTROY = iow("i", 121, IFREQ)
+SIOCIFCREATE = iow("i", 122, IFREQ)
+SIOCSDRVSPEC = iow("i", 123, IFDRV)
+SIOCGIFMTU = iowr("i", 126, IFREQ)
+SIOCSIFMTU = iow("i", 127, IFREQ)
+SIOCGLINKSTR = iowr("i", 135, IFDRV)
+SIOCSLINKSTR = iow("i", 136, IFDRV)
+SIOCGIFINDEX = iowr("i", 140, IFREQ)
 
-SIOCDIFADDR_IN6 = _w("i", 25, IN6_IFREQ)
-SIOCGIFAFLAG_IN6 = _wr("i", 73, IN6_IFREQ)
-SIOCAIFADDR_IN6 = _w("i", 107, IN6_ALIASREQ)
+SIOCDIFADDR_IN6 = iow("i", 25, IN6_IFREQ)
+SIOCGIFAFLAG_IN6 = iowr("i", 73, IN6_IFREQ)
+SIOCAIFADDR_IN6 = iow("i", 107, IN6_ALIASREQ)
 
 BRDGADD, BRDGDEL = 0, 1
 

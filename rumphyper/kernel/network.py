@@ -181,6 +181,7 @@ class NetworkCalls:
             # The reasons are being up, and being the kernel's own loopback.
             if name == "lo0":
                 raise self._self.error(1, name, "it is the kernel's own")
+            kept.release()
             kept.down()
             ioctl(self._self, ioctls.SIOCIFDESTROY, ioctls.ifreq(name), name)
             self._made.pop(name, None)
