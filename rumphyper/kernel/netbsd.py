@@ -24,7 +24,7 @@ from rumphyper.kernel.interrupt import SIGINT, Guard, get_handler
 from rumphyper.kernel.libraries import Plan
 from rumphyper.kernel.lwp import Here
 from rumphyper.kernel.network import NetworkCalls
-from rumphyper.kernel.shutdown import Closer, freeze
+from rumphyper.kernel.shutdown import Closer
 from rumphyper.kernel.syscalls import argument, result_type, symbol
 
 if TYPE_CHECKING:
@@ -175,8 +175,10 @@ class Kernel(NetworkCalls):
 
     def _end(self) -> None:
         """What `close` has to do, in order; runs on the closer's thread."""
-        self._down = True
-        freeze(self.library, reboot=False)
+        try:
+            self.destroy_all()
+        finally:
+            self._down = True
 
     def __enter__(self) -> Self:
         return self

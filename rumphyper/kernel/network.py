@@ -10,7 +10,12 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, cast
 
-from rumphyper.errors import InterfaceError, KernelError, LinkstrError
+from rumphyper.errors import (
+    InterfaceError,
+    KernelError,
+    LinkstrError,
+    RumphyperError,
+)
 from rumphyper.kernel import ioctls
 from rumphyper.kernel.busfile import check_bus_file
 from rumphyper.kernel.control import change_route, ioctl
@@ -187,6 +192,20 @@ class NetworkCalls:
             self._made.pop(name, None)
             if kept.link is not None:
                 kept.link.close()
+
+    def destroy_all(self) -> None:
+        """Destroy the interfaces that were created here, the last one first.
+
+        Goes on with the others when one fails; the first failure is raised.
+        """
+        failures = []
+        for interface in reversed(list(self._made.values())):
+            try:
+                self.destroy_interface(interface)
+            except RumphyperError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def create_bridge(
         self, name: str, members: Iterable[Interface | str] = ()

@@ -1,12 +1,12 @@
 """The orderly end of a kernel.
 
-First the interfaces go, then NetBSD's own reboot(2) runs: it unmounts the file
-systems, runs the shutdown hooks and calls rumpuser_exit, which must not return
-(NetBSD sys/rump/librump/rumpkern/emul.c, cpu_reboot). It runs on a thread that
-has no Python in it and that ends there, without giving its virtual CPU back.
-Such a thread takes every other virtual CPU too. From then on no kernel thread
-can run: they wait inside C for a CPU until the process is gone, and none of
-them calls into a Python that is being taken down.
+First the interfaces go, with their leases and links, then NetBSD's own
+reboot(2) runs: it unmounts the file systems, runs the shutdown hooks and calls
+rumpuser_exit, which must not return (NetBSD sys/rump/librump/rumpkern/emul.c,
+cpu_reboot). That is on a thread without Python, which ends there and keeps its
+virtual CPU. Last, hypercalls that Python answers are answered no more: a kernel
+thread that makes one sleeps in C until the process is gone, so none calls into
+a Python that is being taken down.
 """
 
 from __future__ import annotations
@@ -88,16 +88,7 @@ class Closer:
             self._done.set()
 
 
-def freeze(library: ctypes.CDLL, reboot: bool) -> None:
-    """Keep all virtual CPUs from now on; one runs NetBSD's reboot(2) first.
-
-    ``reboot`` needs a rumpuser_exit that ends the calling thread: a stock one
-    would end the process.
-    """
-    join = libc().pthread_join
-    cpus = ctypes.c_int.in_dll(library, "rumpns_ncpu").value
-    start = ["rump_schedule"] * cpus
-    if reboot:
-        start[0] = "rump___sysimpl_reboot"
-    for name in start:
-        join(start_native(address(name, library)), None)
+def reboot(library: ctypes.CDLL) -> None:
+    """Run NetBSD's reboot(2) to its end: rumpuser_exit has to end the thread."""
+    thread = start_native(address("rump___sysimpl_reboot", library))
+    check_error(libc().pthread_join(thread, None), "the kernel's shutdown")
