@@ -48,7 +48,8 @@ class Kernel:
                 values[1][0] = self.locks
                 values = (values[0], values[2])
             self.events.append((name, threading.get_ident(), values))
-            answer = self.on.get(name, _nothing)(*values)
+            function: Callable[..., Any] = self.on.get(name, _nothing)
+            answer = function(*values)
             return answer if result is not None else None
 
         return called

@@ -78,6 +78,16 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+def asleep(setup: Setup, cv: int, mtx: int, number: int) -> None:
+    """Wait until so many threads sleep: they count a moment before they do.
+
+    Who gets the mutex behind the count knows that its holder has let go of it.
+    """
+    until(lambda: waiters(setup, cv) == number)
+    setup.call("mutex_enter", mtx)
+    setup.call("mutex_exit", mtx)
+
+
 def _is(number: int, found: Callable[[], int]) -> bool:
     return found() == number
 
@@ -159,14 +169,14 @@ def test_order_after_waiting(setup: Setup, lwp: int, flags: int, timed: bool) ->
     if timed:
         assert setup.call("cv_timedwait", cv, mtx, 0, 10_000_000) == Errno.ETIMEDOUT
     else:
+        enter = "mutex_enter_nowrap" if flags & SPIN else "mutex_tryenter"
         waker = Other(
             setup,
             lambda: until(lambda: waiters(setup, cv)),
-            lambda: setup.call("mutex_enter_nowrap" if flags & SPIN else
-                               "mutex_tryenter", mtx),
-            lambda: setup.call("cv_signal", cv),
+            lambda: until(lambda: not setup.call(enter, mtx)),  # it sleeps now
             lambda: setup.call("mutex_exit", mtx),
-        )  # fmt: skip
+            lambda: setup.call("cv_signal", cv),
+        )
         setup.call("cv_wait", cv, mtx)
         waker.join()
     # Inside unschedule the mutex is still held; inside schedule it is as said.
@@ -258,7 +268,7 @@ def test_signal_wakes_one_in_order(setup: Setup, lwp: int) -> None:
         thread = threading.Thread(target=wait)
         thread.start()
         threads.append(thread)
-        until(partial(_is, number + 1, lambda: waiters(setup, cv)))
+        asleep(setup, cv, mtx, number + 1)
     for number in range(3):
         setup.call("cv_signal", cv)
         until(partial(_is, number + 1, lambda: len(woken)))
@@ -399,7 +409,7 @@ def test_destroy_with_waiter(setup: Setup, lwp: int) -> None:
         lambda: setup.call("cv_wait", cv, mtx),
         lambda: setup.call("mutex_exit", mtx),
     )
-    until(lambda: waiters(setup, cv) == 1)
+    asleep(setup, cv, mtx, 1)
     setup.call("cv_destroy", cv)
     assert "while somebody waits" in setup.reports[0]
     setup.call("cv_signal", cv)
