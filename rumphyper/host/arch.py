@@ -40,7 +40,7 @@ def name(machine: str, pointer: int, order: str) -> str:
     wide = pointer == 8
     if machine in ("x86_64", "amd64"):
         return "x86_64" if wide else "i386"
-    if machine.startswith("aarch64"):
+    if machine == "aarch64":
         return "aarch64" if wide else "arm"
     if machine.startswith(("ppc", "powerpc")) and wide:
         return "ppc64le" if order == "little" else "ppc64"

@@ -9,10 +9,12 @@ asm/ioctl.h in the kernel's uapi headers).
 from __future__ import annotations
 
 import ctypes
+import errno
 
 import attrs
 from typing_extensions import Buffer
 
+from rumphyper.errors import HostError
 from rumphyper.host.arch import abi
 from rumphyper.host.libc import check, libc, pin
 
@@ -34,13 +36,18 @@ class Layout:
         return request >> _SIZE_SHIFT & (1 << self.size_bits) - 1
 
     def encode(self, direction: int, kind: int, number: int, size: int) -> int:
-        """The request. Raises ValueError when a part does not fit its field."""
+        """The request. Raises HostError when a part does not fit its field."""
         if not (0 <= kind < 256 and 0 <= number < 256):
-            raise ValueError(f"ioctl type {kind} or number {number} exceeds 8 bits")
+            raise _misfit(f"type {kind} or number {number} exceeds 8 bits")
         if not 0 <= size < 1 << self.size_bits:
-            raise ValueError(f"ioctl size {size} exceeds {self.size_bits} bits")
+            raise _misfit(f"size {size} exceeds {self.size_bits} bits")
         high = direction << (_SIZE_SHIFT + self.size_bits)
         return high | size << _SIZE_SHIFT | kind << _TYPE_SHIFT | number
+
+
+def _misfit(cause: str) -> HostError:
+    remedy = "take type, number and size from the driver's header"
+    return HostError("ioctl request", cause, remedy, errno.EINVAL)
 
 
 GENERIC = Layout(size_bits=14, none=0, read=2, write=1)

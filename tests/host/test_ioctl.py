@@ -70,13 +70,13 @@ def test_against_this_machines_headers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "number"), [(256, 0), (0, 256), (-1, 0), (0, -1)])
 def test_parts_that_do_not_fit(kind: int, number: int) -> None:
-    with pytest.raises(ValueError, match="8 bits"):
+    with pytest.raises(HostError, match="8 bits"):
         ioctl.IO(kind, number)
 
 
 @pytest.mark.parametrize("size", [-1, 1 << 14])
 def test_sizes_that_do_not_fit(size: int) -> None:
-    with pytest.raises(ValueError, match="bits"):
+    with pytest.raises(HostError, match="bits"):
         ioctl.IOW(1, 1, size)
 
 
@@ -112,6 +112,7 @@ def test_call_refuses_a_buffer_shorter_than_the_request() -> None:
         ("i686", 4, "little", "i386"),
         ("aarch64", 8, "little", "aarch64"),
         ("aarch64", 4, "little", "arm"),
+        ("aarch64_be", 8, "big", "aarch64_be"),
         ("armv7l", 4, "little", "arm"),
         ("ppc64le", 8, "little", "ppc64le"),
         ("ppc64", 8, "big", "ppc64"),
