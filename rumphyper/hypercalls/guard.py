@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import operator
+import signal
+import threading
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -20,6 +22,9 @@ from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.report import HypercallError, Reporter
 
 Function = Callable[..., Any]
+
+INTERRUPT_DELAY = 0.02
+"""Seconds after which a Ctrl-C that hit a hypercall comes again."""
 
 
 def failure_errno(call: Hypercall, error: BaseException) -> int:
@@ -43,6 +48,8 @@ def guard(call: Hypercall, function: Function, reporter: Reporter) -> Function:
     """
 
     def failed(error: BaseException) -> int | None:
+        if isinstance(error, KeyboardInterrupt):
+            error = _interrupted(error)
         reporter.exception(call.name, error)
         if call.noreturn:
             libc().abort()
@@ -57,6 +64,26 @@ def guard(call: Hypercall, function: Function, reporter: Reporter) -> Function:
     if call.variadic:
         return _by_count[-1](function, failed)
     return _by_count[len(call.arguments)](function, failed)
+
+
+def _interrupted(error: BaseException) -> BaseException:
+    """Ctrl-C hit a hypercall: say so, and let it hit again outside.
+
+    It should not come to this: who enters a kernel on the main thread has to
+    hold signals back meanwhile (kernel/interrupt.py does). But it shall not
+    get lost.
+    """
+    main = threading.main_thread().ident
+    again = (main or threading.get_ident(), signal.SIGINT)
+    timer = threading.Timer(INTERRUPT_DELAY, signal.pthread_kill, again)
+    timer.daemon = True
+    timer.start()
+    return HypercallError(
+        "Ctrl-C",
+        "a signal handler raised inside a hypercall, which is left half done",
+        "hold signals back while the main thread is in the kernel",
+        errno=Errno.EINTR,
+    ).with_traceback(error.__traceback__)
 
 
 def checked(call: Hypercall, function: Function) -> Function:

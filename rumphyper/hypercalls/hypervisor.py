@@ -8,6 +8,7 @@ address of C code. Slots stay writable, so answers can be exchanged at any time.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -25,14 +26,11 @@ from rumphyper.hypercalls.family import Family, Target
 from rumphyper.hypercalls.guard import checked, guard
 from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.report import HypercallError, Reporter
-from rumphyper.hypercalls.slots import Slots, open_slots
+from rumphyper.hypercalls.slots import VARIADIC_WORDS, Slots, open_slots
 from rumphyper.hypercalls.trace import Trace
 
 SONAME = "librumpuser.so.0"
 """With this name the thunk library satisfies librump's DT_NEEDED."""
-
-VARIADIC_WORDS = 13
-"""Arguments behind rumpuser_dprintf's format that are passed on."""
 
 
 @attrs.frozen
@@ -135,6 +133,7 @@ class Hypervisor:
             self._slots = open_slots(self.soname, CATALOGUE)
             for binding in self.bindings.values():
                 self._fill(binding)
+            atexit.register(self.park)
             for family in self.families.values():
                 family.start(self)
         return self
@@ -241,6 +240,20 @@ class Hypervisor:
         self._closed = True
         for family in reversed(list(self.families.values())):
             family.stop()
+
+    def park(self) -> None:
+        """Let every later call of a Python function sleep for ever, in C.
+
+        For the end of the process, where it happens by itself: a kernel's
+        thread must not call into an interpreter that is being taken down.
+        """
+        if self._slots is None:
+            return
+        pause = ctypes.cast(libc().pause, ctypes.c_void_p).value or 0
+        for binding in self.bindings.values():
+            if not isinstance(binding.target, int) or self._trace is not None:
+                self._slots.watch(binding.call.name, 0)
+                self._slots.set(binding.call.name, pause)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -113,3 +115,13 @@ def shared_object(folder: Path, source: str) -> ctypes.CDLL:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return ctypes.CDLL(str(library), use_errno=True)
+
+
+def run_python(source: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python source in a process of its own, with this one's import path."""
+    path = os.pathsep.join(sys.path)
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", source],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    )  # fmt: skip

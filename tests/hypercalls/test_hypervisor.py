@@ -6,6 +6,7 @@ import ctypes
 import threading
 import time
 from ctypes import byref, c_int64, c_long, c_size_t, c_void_p
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.report import HypercallError, Reporter
 from rumphyper.hypercalls.upcalls import Upcalls
-from tests.hypercalls.support import Setup
+from tests.hypercalls.support import Setup, run_python, shared_object
 
 LIBC = ctypes.CDLL(None)
 
@@ -138,7 +139,6 @@ RAISES = {
     HypercallError("thing", "cause", errno=Errno.EPROTO): Errno.EPROTO,
     MemoryError(): Errno.ENOMEM,
     ZeroDivisionError("bug"): Errno.EAGAIN,
-    KeyboardInterrupt(): Errno.EAGAIN,
     SystemExit(3): Errno.EAGAIN,
 }
 
@@ -160,6 +160,56 @@ def test_exceptions_become_errno(setup: Setup, error: BaseException) -> None:
     traced = not isinstance(error, HypercallError)
     assert ("Traceback" in setup.reports[0]) == traced
     assert list(setup.hv.reporter.problems.values()) == [3]
+
+
+def test_interrupts_are_not_lost(setup: Setup) -> None:
+    """Ctrl-C in a hypercall fails the call, and comes again behind it."""
+
+    def interrupted(cookie: int) -> int:
+        raise KeyboardInterrupt
+
+    setup.hv.bind("thread_join", interrupted)
+    results: list[int] = []
+
+    def call() -> None:
+        results.append(setup.call("thread_join", None))
+        time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert results == [Errno.EINTR]
+    assert "raised inside a hypercall" in setup.reports[0]
+
+
+END = """
+import ctypes, threading
+from tests.hypercalls.support import Setup
+setup = Setup()
+judge = ctypes.CDLL({judge!r})
+judge.keep_calling(ctypes.c_void_p(setup.hv.symbol("rumpuser_curlwp")), 8)
+threading.Event().wait(0.05)
+print("end")
+"""
+
+CALLER = """
+#include <pthread.h>
+#include <stddef.h>
+static void *loop(void *f) { for (;;) ((void *(*)(void))f)(); return NULL; }
+void keep_calling(void *f, int n)
+{
+    pthread_t t;
+    while (n-- > 0)
+        pthread_create(&t, NULL, loop, f);
+}
+"""
+
+
+def test_the_end_of_the_process(tmp_path: Path) -> None:
+    """Threads of C that keep calling do not disturb the interpreter's end."""
+    judge = shared_object(tmp_path, CALLER)._name
+    for _ in range(3):
+        done = run_python(END.format(judge=judge))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
 def test_exceptions_for_other_results(setup: Setup) -> None:

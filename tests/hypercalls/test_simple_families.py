@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-import sys
 import threading
 import time
 from ctypes import byref, c_int, c_int64, c_long, c_size_t, c_void_p
@@ -15,7 +14,7 @@ import pytest
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.families.param import Param
 from rumphyper.hypercalls.families.random import Random
-from tests.hypercalls.support import Kernel, Setup
+from tests.hypercalls.support import Kernel, Setup, run_python
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -335,11 +334,7 @@ def run_exit(
 ) -> subprocess.CompletedProcess[str]:
     """Call rumpuser_exit in a process of its own."""
     source = EXIT.format(status=status, options=options, before=before)
-    return subprocess.run(
-        [sys.executable, "-c", source],
-        capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    return run_python(source)
 
 
 def test_exit_is_orderly() -> None:
