@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
 from rumphyper.errors import RumphyperError, UnsupportedError
-from rumphyper.kernel.boot import PROVIDERS, boot
+from rumphyper.kernel.boot import boot
+from rumphyper.kernel.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from rumphyper.kernel.netbsd import Kernel

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
 
-from rumphyper.errors import LibraryError, RumphyperError, UnsupportedError
+from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.kernel.interrupt import Guard
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
 from rumphyper.kernel.netbsd import Kernel
+from rumphyper.kernel.providers import PROVIDERS, provide
 
 NEEDED = ("net", "netinet")
 WANTED = (
@@ -21,9 +21,6 @@ WANTED = (
     *("vfs", "tmpfs", "dev", "bpf"),
 )
 """The default components: the second part as far as their libraries are there."""
-
-PROVIDERS = ("native",)
-"""Who can answer the hypercalls outside of the interfaces."""
 
 _lock = threading.Lock()
 _kernel: Kernel | None = None
@@ -91,42 +88,39 @@ def boot(
         names = default_components(libraries) if components is None else components
         plan = libraries.plan(names)
         guard = Guard()
+        settings = {"RUMP_NCPU": str(ncpu)} if ncpu else {}
+        if verbose:
+            settings["RUMP_VERBOSE"] = "1"
         with guard:
-            _kernel = _start(libraries, plan, guard, ncpu, verbose)
+            _kernel = _start(libraries, plan, hypercalls, guard, settings)
         return _kernel
 
 
 def _start(
-    libraries: Libraries, plan: Plan, guard: Guard, ncpu: int | None, verbose: bool
+    libraries: Libraries,
+    plan: Plan,
+    mode: str,
+    guard: Guard,
+    settings: dict[str, str],
 ) -> Kernel:
     global _spoiled
-    stock = libraries.rumpuser
-    if stock is None:
-        raise LibraryError(
-            "librumpuser.so",
-            f"no such file in {', '.join(libraries.folders)}",
-            "install it: hypercalls='native' are the stock library's",
-        )
-    ctypes.CDLL(stock, ctypes.RTLD_GLOBAL)
+    provided = provide(mode, libraries)
     library = load(plan)
-    settings = {"RUMP_NCPU": str(ncpu) if ncpu else None}
-    if verbose:
-        settings["RUMP_VERBOSE"] = "1"
+    provided.attach(library)
     with environment(settings), no_signals():
         error = library.rump_init()
     if error:
         _spoiled = "a boot in this process failed"
+        provided.check_version(plan.order[0].path)
         raise RumphyperError("the rump kernel", f"rump_init failed with {error}")
-    return Kernel(library, plan, guard)
+    return Kernel(library, plan, guard, provided, quiet="RUMP_VERBOSE" not in settings)
 
 
 @contextlib.contextmanager
-def environment(settings: dict[str, str | None]) -> Iterator[None]:
-    """Set environment variables for a while; None leaves one as it is."""
+def environment(settings: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for a while: rumpuser_getparam reads them."""
     before = {name: os.environ.get(name) for name in settings}
-    for name, value in settings.items():
-        if value is not None:
-            os.environ[name] = value
+    os.environ.update(settings)
     try:
         yield
     finally:

@@ -14,21 +14,20 @@ import ctypes
 import os
 from ctypes import get_errno
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typing_extensions import Self
 
 from rumphyper.errors import KernelClosedError, KernelError
 from rumphyper.hypercalls.errno import to_host
+from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.kernel.interrupt import SIGINT, Guard, get_handler
 from rumphyper.kernel.libraries import Plan
 from rumphyper.kernel.lwp import Here
 from rumphyper.kernel.network import NetworkCalls
-from rumphyper.kernel.shutdown import Closer
+from rumphyper.kernel.providers import Provided
+from rumphyper.kernel.shutdown import Closer, reboot
 from rumphyper.kernel.syscalls import argument, result_type, symbol
-
-if TYPE_CHECKING:
-    from rumphyper.hypercalls.families.virtif import Virtif
 
 
 class Kernel(NetworkCalls):
@@ -38,7 +37,14 @@ class Kernel(NetworkCalls):
     closed, and in a process forked off after the boot.
     """
 
-    def __init__(self, library: ctypes.CDLL, plan: Plan, guard: Guard) -> None:
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        plan: Plan,
+        guard: Guard,
+        provided: Provided,
+        quiet: bool = True,
+    ) -> None:
         super().__init__()
         self.library = library
         """Finds every symbol of the kernel; errno is kept (use_errno)."""
@@ -47,7 +53,9 @@ class Kernel(NetworkCalls):
         self.guard = guard
         """Holds signals back while the main thread is inside: see interrupt.py."""
 
-        self.virtif: Virtif | None = None
+        self.provided = provided
+        self.virtif = provided.virtif
+        self._quiet = quiet
         self._down = False
         self._forked = False
         self._here = Here(self)
@@ -65,6 +73,11 @@ class Kernel(NetworkCalls):
         )
         self._closer = Closer(self.guard, self._end)
         os.register_at_fork(after_in_child=self._after_fork)
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """What answers the kernel's hypercalls."""
+        return self.provided.hypervisor
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -179,6 +192,10 @@ class Kernel(NetworkCalls):
             self.destroy_all()
         finally:
             self._down = True
+            if self.provided.interposed:
+                self.provided.prepare_end(self._quiet)
+                reboot(self.library)
+                self.provided.park()
 
     def __enter__(self) -> Self:
         return self

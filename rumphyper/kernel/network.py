@@ -15,6 +15,7 @@ from rumphyper.errors import (
     KernelError,
     LinkstrError,
     RumphyperError,
+    UnsupportedError,
 )
 from rumphyper.kernel import ioctls
 from rumphyper.kernel.busfile import check_bus_file
@@ -54,7 +55,7 @@ DEFAULTS: dict[int, Network] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/
 class NetworkCalls:
     """What a `Kernel` can do with its network."""
 
-    virtif: Virtif | None
+    virtif: Virtif
     """The family that connects virt interfaces to links."""
 
     def __init__(self) -> None:
@@ -105,8 +106,15 @@ class NetworkCalls:
     def _create_virt(
         self, name: str, unit: str, linkstr: str, options: dict[str, object]
     ) -> Interface:
-        if self.virtif is None:
+        if "virtif" not in self._self.components:
             raise KernelError(name, "the virtif component is not loaded")
+        if not self._self.provided.interposed:
+            raise UnsupportedError(
+                name,
+                "without machine-code templates for this host, or with "
+                "RUMPHYPER_THUNKS=0, hypercalls cannot be answered in Python",
+                "use shmif interfaces",
+            )
         if not linkstr:
             raise LinkstrError(
                 name, "a virt interface needs a linkstr", "such as tap:tap0"

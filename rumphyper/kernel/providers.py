@@ -1,0 +1,144 @@
+"""Who answers the kernel's hypercalls: assembled before it is loaded.
+
+The hypervisor's thunk library has the soname librumpuser.so.0 and is loaded
+first, with global symbols: librump's DT_NEEDED finds it by that name, and every
+hypercall goes through its slots. The stock library is then opened by its path,
+with local symbols, and lends its functions' addresses to the slots. (Opened
+first it would satisfy DT_NEEDED itself, and its symbols would become global
+with librump's.) Where there are no thunks the stock library answers everything,
+its interfaces too: virtN is then its own tunN, not a link of this package.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+
+import attrs
+
+from rumphyper.errors import LibraryError, UnsupportedError
+from rumphyper.host.libc import libc
+from rumphyper.host.thunks import supported
+from rumphyper.hypercalls.catalogue import CATALOGUE
+from rumphyper.hypercalls.families.shmif import Shmif
+from rumphyper.hypercalls.families.virtif import Virtif
+from rumphyper.hypercalls.hypervisor import Hypervisor
+from rumphyper.hypercalls.record import RUMPUSER_VERSION
+from rumphyper.hypercalls.upcalls import Upcalls
+from rumphyper.kernel.libraries import Libraries
+
+PROVIDERS = ("native",)
+"""Who can answer the hypercalls outside of the interfaces."""
+
+EINVAL = 22
+
+
+@attrs.define(eq=False)
+class Provided:
+    """Everything below one kernel."""
+
+    hypervisor: Hypervisor
+    virtif: Virtif
+    upcalls: Upcalls
+    version: int = 0
+    """RUMPUSER_VERSION as the kernel said it; 0 before its rumpuser_init."""
+
+    interposed: bool = True
+    """False where there are no thunks: the stock library answers by itself."""
+
+    def attach(self, library: ctypes.CDLL) -> None:
+        """Tell the families where the kernel's own symbols are."""
+        self.virtif.library = library
+
+    def check_version(self, librump: str) -> None:
+        """Raise LibraryError when the kernel speaks another version."""
+        if self.version not in (0, RUMPUSER_VERSION):
+            raise LibraryError(
+                librump,
+                f"its RUMPUSER_VERSION is {self.version}, librumpuser and this "
+                f"hypervisor speak {RUMPUSER_VERSION}",
+                "use a librump of NetBSD 7 to 10",
+            )
+
+    def prepare_end(self, quiet: bool) -> None:
+        """For the kernel's reboot: rumpuser_exit ends the thread that calls it."""
+        bind = self.hypervisor.bind
+        bind("rumpuser_exit", function_address("pthread_exit"))
+        if quiet:  # "rump kernel halting...": abs() takes an int and prints nothing
+            bind("rumpuser_putchar", function_address("abs"))
+
+    def park(self) -> None:
+        """Answer nothing in Python any more: who calls sleeps for good.
+
+        Threads of the kernel take no signals, so pause(2) does not return.
+        """
+        pause = function_address("pause")
+        for name, binding in self.hypervisor.bindings.items():
+            if callable(binding.target):
+                self.hypervisor.bind(name, pause)
+
+
+def function_address(name: str, library: ctypes.CDLL | None = None) -> int:
+    """The address of a function of ``library`` (default: libc)."""
+    function = getattr(library or libc(), name)
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def provide(mode: str, libraries: Libraries) -> Provided:
+    """Load what answers the hypercalls in ``mode``.
+
+    Raises UnsupportedError for an unknown mode, LibraryError when the stock
+    library is needed and is not there.
+    """
+    if mode not in PROVIDERS:
+        raise UnsupportedError(
+            f"hypercalls={mode!r}", "no such provider", f"known: {', '.join(PROVIDERS)}"
+        )
+    path = libraries.rumpuser
+    if path is None:
+        raise LibraryError(
+            "librumpuser.so",
+            f"no such file in {', '.join(libraries.folders)}",
+            "install it: hypercalls='native' are the stock library's",
+        )
+    upcalls = Upcalls()
+    virtif = Virtif()
+    hypervisor = Hypervisor([virtif, Shmif(upcalls)])
+    provided = Provided(hypervisor, virtif, upcalls, interposed=supported())
+    hypervisor.start()
+    stock = open_stock(path, ctypes.RTLD_LOCAL if supported() else ctypes.RTLD_GLOBAL)
+    for name in CATALOGUE:
+        if name.startswith("rumpuser_") and hasattr(stock, name):
+            hypervisor.bind(name, function_address(name, stock), "stock")
+    hypervisor.bind("rumpuser_init", init_with(provided, stock), "stock")
+    return provided
+
+
+def open_stock(path: str, mode: int) -> ctypes.CDLL:
+    """The stock librumpuser; RTLD_LOCAL keeps its symbols to itself."""
+    try:
+        return ctypes.CDLL(path, mode)
+    except OSError as error:
+        raise LibraryError(
+            path, str(error), f"install {os.path.basename(path)} again"
+        ) from None
+
+
+def init_with(provided: Provided, stock: ctypes.CDLL) -> Callable[[int, int], int]:
+    """rumpuser_init that looks at the version before the stock one does.
+
+    The stock one ends the process on another version; here rump_init fails.
+    """
+    stock_init = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(
+        ("rumpuser_init", stock)
+    )
+
+    def init(version: int, hyp: int) -> int:
+        provided.version = version
+        if version != RUMPUSER_VERSION:
+            return EINVAL
+        provided.upcalls.load(hyp)
+        return int(stock_init(version, hyp))
+
+    return init
