@@ -114,6 +114,14 @@ class Link(abc.ABC):
         For select, poll, epoll and asyncio. Nobody but the link reads it.
         """
 
+    def frame_fd(self) -> int | None:
+        """A descriptor for callers that bypass the link, or None if there is none.
+
+        It is non-blocking; each read(2) gives one whole frame, each writev(2)
+        sends one. The link still owns it, but does not count what passes.
+        """
+        return None
+
     @property
     def closed(self) -> bool:
         return self._closed

@@ -11,10 +11,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rumphyper.errors import LinkClosedError, LinkEndedError, RumphyperError
+from rumphyper.errors import LinkClosedError, RumphyperError
+from rumphyper.host import thunks
+from rumphyper.host.thunks import ThunkLibrary
+from rumphyper.hypercalls.burst import Burst, deliver_each, writev_address
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.handles import Handles
+from rumphyper.hypercalls.receiver import Component, Interface, receive
 from rumphyper.hypercalls.report import HypercallError, Reporter
 from rumphyper.hypercalls.tables.virtif import DELIVER
 from rumphyper.link.base import BATCH, Link
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from rumphyper.hypercalls.hypervisor import Hypervisor
 
 MAC_OCTETS = 6
+SEND = "rumpcomp_virt_send"
 MOST_PARTS = 1024
 """Parts of a frame at most (the kernel's driver uses 32)."""
 
@@ -31,30 +36,10 @@ Source = str | Link
 """What an interface is connected to: a linkstr, or a link that is open."""
 
 
-class Iovec(ctypes.Structure):
-    """struct iovec of a received frame; holds on to the frame."""
-
-    _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
-
-
 class SendIovec(ctypes.Structure):
     """struct iovec of a frame to be sent: an address of the kernel's memory."""
 
     _fields_ = [("base", ctypes.c_size_t), ("length", ctypes.c_size_t)]
-
-
-class Interface:
-    """One interface: its link, and the thread that receives for it."""
-
-    def __init__(self, link: Link, softc: int, name: str) -> None:
-        self.link = link
-        self.softc = softc
-        self.name = name
-        self.dying = False
-        self.dropped = 0
-        """Frames from the kernel that the link did not take."""
-
-        self.thread: threading.Thread | None = None
 
 
 class Virtif(Family):
@@ -68,6 +53,11 @@ class Virtif(Family):
     Frames from the link are delivered by one thread for each interface, all of
     a burst under one virtual CPU. The component functions are called by their
     symbols, for they must be of one provider with locks and curlwp.
+
+    A link with a descriptor of frames (`Link.frame_fd`: TAP) is bypassed unless
+    ``native`` is false: bursts are delivered by burst.py, and while all links
+    are of that kind the slot of virt_send leads straight to libc's writev(2),
+    which has the same arguments once the descriptor is the kernel's handle.
     """
 
     family = "virtif"
@@ -77,21 +67,24 @@ class Virtif(Family):
         links: Mapping[str, Source] | None = None,
         library: ctypes.CDLL | None = None,
         batch: int = BATCH,
+        native: bool = True,
     ) -> None:
         self.links: dict[str, Source] = dict(links or {})
         self.library = library
         self.batch = batch
+        self.native = native
         self._interfaces: Handles[Interface] = Handles("virtif_user")
         self._reporter = Reporter()
+        self._hypervisor: Hypervisor | None = None
+        self._sender = "python"
+        self._thunks: ThunkLibrary | None = None
 
     def start(self, hypervisor: Hypervisor) -> None:
         """Get hold of the component functions."""
+        self._hypervisor = hypervisor
         self._reporter = hypervisor.reporter
-        function = hypervisor.function
-        self._schedule = function("rumpuser_component_schedule")
-        self._unschedule = function("rumpuser_component_unschedule")
-        self._kthread = function("rumpuser_component_kthread")
-        self._kthread_release = function("rumpuser_component_kthread_release")
+        self._component = component = Component.of(hypervisor)
+        self._schedule, self._unschedule = component.schedule, component.unschedule
 
     def interfaces(self) -> list[Interface]:
         """The interfaces that exist now, with their links' counters."""
@@ -113,16 +106,17 @@ class Virtif(Family):
         try:
             link = open_link(source) if isinstance(source, str) else source
             interface = Interface(link, softc, name)
+            handle = self._admit(interface, deliver)
             receiver = threading.Thread(
-                target=self._receive,
-                args=(interface, deliver),
+                target=receive,
+                args=(interface, deliver, self._component, self.batch, self._reporter),
                 name=f"virtif {name}",
                 daemon=True,
             )
             try:
                 receiver.start()
             except RuntimeError as error:
-                link.close()
+                self._dismiss(handle).close()
                 raise HypercallError(
                     name, str(error), "end other threads", errno=Errno.EAGAIN
                 ) from None
@@ -130,8 +124,38 @@ class Virtif(Family):
         finally:
             self._schedule(cookie)
         ctypes.memmove(enaddr, link.mac, MAC_OCTETS)
-        viup[0] = self._interfaces.add(interface)
+        viup[0] = handle
         return 0
+
+    def _admit(self, interface: Interface, deliver: Callable[..., Any]) -> int:
+        """Choose how frames pass; return the kernel's handle of the interface."""
+        link = interface.link
+        fd = link.frame_fd() if self.native and thunks.supported() else None
+        if fd is None:
+            handle = self._interfaces.add(interface)
+        else:
+            if self._thunks is None:
+                self._thunks = deliver_each(deliver)
+            thunk = self._thunks.address("deliver_one")
+            interface.burst = Burst(fd, link.max_frame, interface.softc, thunk)
+            handle = fd
+            self._interfaces[fd] = interface
+        self._choose_sender()
+        return handle
+
+    def _dismiss(self, handle: int) -> Interface:
+        interface = self._interfaces.take(handle)
+        self._choose_sender()
+        return interface
+
+    def _choose_sender(self) -> None:
+        """Let C send where every handle is a descriptor, else `send`."""
+        natives = [item.burst is not None for item in self._interfaces.values()]
+        sender = "libc" if natives and all(natives) else "python"
+        if sender != self._sender and self._hypervisor is not None:
+            self._sender = sender
+            target = writev_address() if sender == "libc" else self.send
+            self._hypervisor.bind(SEND, target, sender)
 
     def _deliver(self) -> Callable[..., Any]:
         """The kernel's upcall for a received frame."""
@@ -149,40 +173,6 @@ class Virtif(Family):
                 errno=Errno.ENXIO,
             ) from None
         return upcall
-
-    def _receive(self, interface: Interface, deliver: Callable[..., Any]) -> None:
-        """The receiver thread: an lwp of its own, bursts under one virtual CPU."""
-        self._kthread()
-        try:
-            self._deliver_bursts(interface, deliver)
-        except (LinkClosedError, LinkEndedError):
-            pass
-        except BaseException as error:
-            self._reporter.exception(f"receiver of virt {interface.name}", error)
-        finally:
-            self._kthread_release()
-
-    def _deliver_bursts(
-        self, interface: Interface, deliver: Callable[..., Any]
-    ) -> None:
-        link, softc, batch = interface.link, interface.softc, self.batch
-        schedule, unschedule = self._schedule, self._unschedule
-        iovec = Iovec()
-        where = ctypes.byref(iovec)
-        while not interface.dying:
-            frames = link.recv(batch)
-            if not frames:
-                continue
-            schedule(None)
-            try:
-                for frame in frames:
-                    if interface.dying:
-                        break
-                    iovec.base = frame
-                    iovec.length = len(frame)
-                    deliver(softc, where, 1)
-            finally:
-                unschedule()
 
     def send(self, user: int, iov: int, iovlen: int) -> None:
         """Send one frame; without room on the link it is dropped."""
@@ -209,29 +199,21 @@ class Virtif(Family):
     def dying(self, user: int) -> int:
         """Make the receiver end; frames may still be sent until destroy."""
         interface = self._interfaces[user]
-        interface.dying = True
         cookie = self._unschedule()
         try:
-            interface.link.close()
+            interface.die()
         finally:
             self._schedule(cookie)
         return 0
 
     def destroy(self, user: int) -> None:
         """Wait for the receiver; the link is closed."""
-        interface = self._interfaces.take(user)
+        interface = self._dismiss(user)
         cookie = self._unschedule()
         try:
-            self._end(interface)
+            interface.end()
         finally:
             self._schedule(cookie)
-
-    def _end(self, interface: Interface) -> None:
-        interface.dying = True
-        interface.link.close()
-        thread = interface.thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
 
     def stop(self) -> None:
         """Close the links; the receivers end by themselves.
@@ -240,5 +222,9 @@ class Virtif(Family):
         never get a virtual CPU again.
         """
         for interface in self.interfaces():
-            interface.dying = True
+            interface.die()
+        if self._sender == "libc" and self._hypervisor is not None:
+            self._sender = "python"  # before the descriptors' numbers are free
+            self._hypervisor.bind(SEND, self.send, "python")
+        for interface in self.interfaces():
             interface.link.close()
