@@ -28,6 +28,7 @@ from rumphyper.kernel.network import NetworkCalls
 from rumphyper.kernel.providers import Provided
 from rumphyper.kernel.shutdown import Closer, reboot
 from rumphyper.kernel.syscalls import argument, result_type, symbol
+from rumphyper.kernel.versions import version_text
 
 
 class Kernel(NetworkCalls):
@@ -87,9 +88,7 @@ class Kernel(NetworkCalls):
     @property
     def version(self) -> str:
         """NetBSD's version, such as ``7.99.34``."""
-        number = self.function("rump_getversion")()
-        major, minor = number // 100000000, number // 1000000 % 100
-        return f"{major}.{minor}.{number // 100 % 10000}"  # NetBSD sys/sys/param.h
+        return version_text(self.function("rump_getversion")())
 
     @property
     def closed(self) -> bool:
