@@ -1,7 +1,9 @@
 """Side by side with the stock librumpuser: same inputs, same outputs, same errno.
 
-The stock library is opened on its own (RTLD_LOCAL) and called by the same
-prototypes as Python's families, with a kernel's upcalls of the same kind.
+The stock library is opened on its own and called by the same prototypes as
+Python's families, with a kernel's upcalls of the same kind. RTLD_DEEPBIND is
+needed for that: it calls itself by its own symbols (rumpuser_curlwp in each
+mutex_enter), which would be those of the thunks where these are global.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Side:
 @pytest.fixture(scope="module")
 def sides(stock_path: str) -> tuple[Side, Side]:
     """The stock library, and Python's families."""
-    library = ctypes.CDLL(stock_path, os.RTLD_LOCAL, use_errno=True)
+    mode = os.RTLD_LOCAL | os.RTLD_DEEPBIND
+    library = ctypes.CDLL(stock_path, mode, use_errno=True)
     kernel = Kernel()
 
     def call(name: str, *values: Any) -> Any:
