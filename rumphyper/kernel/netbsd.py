@@ -21,8 +21,10 @@ from typing_extensions import Self
 from rumphyper.errors import KernelClosedError, KernelError
 from rumphyper.hypercalls.errno import to_host
 from rumphyper.hypercalls.hypervisor import Hypervisor
+from rumphyper.kernel.face import Face
 from rumphyper.kernel.interrupt import SIGINT, Guard, get_handler
 from rumphyper.kernel.libraries import Plan
+from rumphyper.kernel.local import LocalTransport
 from rumphyper.kernel.lwp import Here
 from rumphyper.kernel.network import NetworkCalls
 from rumphyper.kernel.providers import Provided
@@ -31,7 +33,7 @@ from rumphyper.kernel.syscalls import argument, result_type, symbol
 from rumphyper.kernel.versions import version_text
 
 
-class Kernel(NetworkCalls):
+class Kernel(NetworkCalls, Face):
     """The running NetBSD kernel; made by `boot`.
 
     Any thread may use it. Everything raises KernelClosedError once it is
@@ -46,7 +48,8 @@ class Kernel(NetworkCalls):
         provided: Provided,
         quiet: bool = True,
     ) -> None:
-        super().__init__()
+        NetworkCalls.__init__(self)
+        Face.__init__(self, LocalTransport(self))
         self.library = library
         """Finds every symbol of the kernel; errno is kept (use_errno)."""
 
