@@ -146,6 +146,14 @@ class Hypervisor:
             )
         return self._slots.address(lookup(name).name)
 
+    @property
+    def handle(self) -> ctypes.CDLL | None:
+        """The library that exports the symbols, for dlsym(3).
+
+        None before `start`, and where symbols cannot be made.
+        """
+        return self._slots.handle if self._slots is not None else None
+
     def function(self, name: str) -> Callable[..., Any]:
         """The hypercall ``name`` as a C function, called as a kernel does."""
         call = lookup(name)

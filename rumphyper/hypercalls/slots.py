@@ -25,6 +25,9 @@ class Slots(abc.ABC):
     exported: bool
     """Whether C code finds them as symbols."""
 
+    handle: ctypes.CDLL | None = None
+    """The library that exports them."""
+
     @abc.abstractmethod
     def address(self, name: str) -> int:
         """What C calls for ``name``."""
@@ -81,6 +84,7 @@ class ThunkSlots(Slots):
             else:
                 builder.jump(name)
         self.library = builder.load(ctypes.RTLD_GLOBAL)
+        self.handle = self.library.handle
         for name in self._watched:
             self.watch(name, 0)
 
