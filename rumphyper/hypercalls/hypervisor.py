@@ -13,7 +13,7 @@ import ctypes
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from typing_extensions import Self
@@ -31,6 +31,31 @@ from rumphyper.hypercalls.trace import Trace
 
 SONAME = "librumpuser.so.0"
 """With this name the thunk library satisfies librump's DT_NEEDED."""
+
+
+if TYPE_CHECKING:
+    from librumpcomp import LibRumpcomp
+    from librumpuser import LibRumpuser
+
+    class Calls(LibRumpuser, LibRumpcomp):
+        """The faces of stubs/ over a hypervisor."""
+
+        def __init__(self, hypervisor: Hypervisor) -> None: ...
+
+else:
+
+    class Calls:
+        """The functions of a hypervisor as attributes."""
+
+        def __init__(self, hypervisor: Hypervisor) -> None:
+            self._hypervisor = hypervisor
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            if name not in CATALOGUE:
+                raise AttributeError(name)
+            function = self._hypervisor.function(name)
+            setattr(self, name, function)
+            return function
 
 
 @attrs.frozen
@@ -159,6 +184,11 @@ class Hypervisor:
         call = lookup(name)
         prototype: Callable[..., Any] = call.prototype()(self.symbol(call.name))
         return prototype
+
+    @property
+    def calls(self) -> Calls:
+        """All hypercalls as C functions by their full names, typed."""
+        return Calls(self)
 
     @property
     def trace(self) -> Trace | None:
