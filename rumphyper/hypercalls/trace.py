@@ -20,6 +20,7 @@ from rumphyper.hypercalls.ctype import ERRNO
 from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.show import View
 from rumphyper.hypercalls.threadname import thread_identity
+from rumphyper.hypercalls.threadstate import hold_thread_state
 
 KEEP = 100_000
 """Records that a trace keeps unless it is told otherwise."""
@@ -147,6 +148,7 @@ class Trace:
         finish = self._finish
 
         def traced(*values: Any) -> Any:
+            hold_thread_state()  # where C answers, nobody else has held it
             start = clock()
             result = function(*values)
             finish(call, values, result, start, clock() - start)
