@@ -132,19 +132,17 @@ def resources() -> tuple[set[str], set[str]]:
     return descriptors, set(os.listdir("/proc/self/task"))
 
 
-def same_resources(before: tuple[set[str], set[str]]) -> bool:
-    """Whether the process has what it had ``before``, soon.
+def new_resources(before: tuple[set[str], set[str]]) -> set[str]:
+    """What the process has that it did not have ``before``, and goes not soon.
 
     A thread that was joined may be in its last instructions yet, then and now.
     """
-    descriptors, threads = before
     end = time.monotonic() + 2
     while True:
-        now = resources()
-        if now[0] == descriptors and now[1] <= threads:
-            return True
-        if time.monotonic() > end:
-            return False
+        descriptors, threads = resources()
+        new = (descriptors - before[0]) | (threads - before[1])
+        if not new or time.monotonic() > end:
+            return new
         time.sleep(0.005)
 
 

@@ -18,8 +18,8 @@ from tests.kernel.machine import (
     booted,
     finish,
     machine,
+    new_resources,
     resources,
-    same_resources,
 )
 
 ARP_REQUEST = bytes.fromhex(
@@ -123,7 +123,7 @@ def test_twenty_boots_leave_nothing() -> None:
             with MiniKernel(host.hypervisor):
                 assert host.memory.held
             assert host.memory.held == {}
-        assert same_resources(before)
+        assert new_resources(before) == set()
         assert host.problems == []
 
 
@@ -134,7 +134,7 @@ def test_twenty_machines_leave_nothing() -> None:
     for _ in range(20):
         with booted():
             pass
-    assert same_resources(before)
+    assert new_resources(before) == set()
 
 
 def test_one_kernel_at_a_time() -> None:
@@ -213,7 +213,7 @@ def test_a_number_of_cpus_that_is_none(answer: str | None) -> None:
         before = resources()
         with pytest.raises(MiniKernelError, match="NCPU"):
             MiniKernel(host.hypervisor).boot()
-        assert same_resources(before)
+        assert new_resources(before) == set()
         assert host.memory.held == {}
 
 

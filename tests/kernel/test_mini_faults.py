@@ -14,8 +14,8 @@ from tests.kernel.machine import (
     Machine,
     booted,
     machine,
+    new_resources,
     resources,
-    same_resources,
 )
 from tests.kernel.test_mini_boot import ARP_REQUEST
 
@@ -63,7 +63,7 @@ def nothing_left() -> Iterator[None]:
         pass  # what is made once for the process
     before = resources()
     yield
-    assert same_resources(before)
+    assert new_resources(before) == set()
 
 
 @pytest.mark.parametrize("name", FAILING)

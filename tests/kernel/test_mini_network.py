@@ -19,8 +19,8 @@ from tests.kernel.machine import (
     booted,
     deliver,
     machine,
+    new_resources,
     resources,
-    same_resources,
 )
 from tests.kernel.wire import wire
 
@@ -233,7 +233,7 @@ def test_interfaces_come_and_go() -> None:
                 kernel.destroy_interface(f"virt{number}")
             assert far.closed
         after = dict(host.memory.held)
-        assert same_resources(before)
+        assert new_resources(before) == set()
         assert len(after) <= len(held) + 1  # one slab of packets more
         assert host.problems == []
 
@@ -261,7 +261,7 @@ def test_interfaces_that_cannot_be(
         with pytest.raises(error, match=text):
             kernel.create_interface(*arguments)
         assert host.memory.held == held
-        assert same_resources(before)
+        assert new_resources(before) == set()
 
 
 def test_an_address_that_no_station_has_closes_the_link_again() -> None:
