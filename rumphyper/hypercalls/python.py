@@ -28,7 +28,7 @@ def python_families(
     *,
     settings: Mapping[str, str | None] | None = None,
     links: Mapping[str, Source] | None = None,
-    library: ctypes.CDLL | None = None,
+    library: ctypes.CDLL | int | None = None,
     write: Callable[[str], object] | None = None,
     debug: Callable[[str], object] | None = None,
     on_exit: Callable[[int], object] | None = None,

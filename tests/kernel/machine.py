@@ -11,17 +11,24 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
+import pytest
 
+from rumphyper.host.thunks import supported
 from rumphyper.hypercalls.families.memory import Memory
 from rumphyper.hypercalls.family import Family, Target
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.python import python_families
 from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.mini import MiniKernel
+from rumphyper.kernel.mini.abi import DELIVER
 from rumphyper.kernel.mini.gate import gate
 from tests.kernel.wire import End, wire
 
 ADDRESSES = ("10.0.0.2/24", "2001:db8::2/64")
+
+needs_thunks = pytest.mark.skipif(
+    not supported(), reason="no thunks here: no symbols, and calls cannot be re-aimed"
+)
 
 Override = Mapping[str, Family | Target]
 
@@ -83,7 +90,10 @@ def machine(override: Override | None = None) -> Iterator[Machine]:
     printed: list[str] = []
     memory, trace = CountedMemory(), Trace()
     families = python_families(
-        links={"wire": far}, write=printed.append, debug=printed.append
+        links={"wire": far},
+        library=None if supported() else gate().deliver,
+        write=printed.append,
+        debug=printed.append,
     )
     hypervisor = Hypervisor([*families, memory], override=override, trace=trace)
     hypervisor.reporter.write = lambda text: None
@@ -115,12 +125,12 @@ def deliver(softc: int, *pieces: bytes | None) -> None:
     array = (Piece * len(pieces))(
         *(Piece(p, 6 if p is None else len(p)) for p in pieces)
     )
+    prototype = ctypes.CFUNCTYPE(
+        None, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t
+    )
     library = gate().library
-    assert library is not None
-    function = library["rump_virtif_virt_deliverpkt"]
-    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    function.restype = None
-    function(softc, ctypes.byref(array), len(pieces))
+    where = (DELIVER, library) if library is not None else gate().deliver
+    prototype(where)(softc, ctypes.byref(array), len(pieces))
 
 
 def resources() -> tuple[set[str], set[str]]:

@@ -11,7 +11,14 @@ import pytest
 
 from rumphyper.kernel.mini import ContextError, MiniKernel
 from rumphyper.kernel.mini import contexts as contexts_module
-from tests.kernel.machine import ADDRESSES, Machine, deliver, finish, machine
+from tests.kernel.machine import (
+    ADDRESSES,
+    Machine,
+    deliver,
+    finish,
+    machine,
+    needs_thunks,
+)
 from tests.kernel.test_mini_boot import ARP_REQUEST
 
 
@@ -120,6 +127,7 @@ def test_the_kernel_locks_of_a_sleeper_come_back(host: Machine) -> None:
     assert counts == [2]
 
 
+@needs_thunks
 def test_malloc_that_gives_up_the_cpu(host: Machine) -> None:
     malloc = original(host, "rumpuser_malloc")
 

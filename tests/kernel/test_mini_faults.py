@@ -14,6 +14,7 @@ from tests.kernel.machine import (
     Machine,
     booted,
     machine,
+    needs_thunks,
     new_resources,
     resources,
 )
@@ -106,6 +107,7 @@ def test_the_next_boot_works(name: str) -> None:
         assert host.problems == []
 
 
+@needs_thunks
 def test_no_memory_for_packets_drops_frames() -> None:
     """The pool cannot grow on the way: frames are lost, the kernel is not."""
     with booted() as (kernel, host):
@@ -173,6 +175,7 @@ def _put(pointer: Any, value: int) -> int:
     return 0
 
 
+@needs_thunks
 def test_random_octets_may_come_in_small_pieces() -> None:
     with booted() as (kernel, host):
         target: Any = host.hypervisor.bindings["rumpuser_getrandom"].target

@@ -48,7 +48,8 @@ class Virtif(Family):
     What the kernel gives as ``devstr`` is looked up in ``links``, where a plain
     unit number ("0") has to be; anything else is opened as a linkstr. ``library``
     is a handle of the library that has the upcall `DELIVER`, by default the
-    process's global scope. The links are closed with their interfaces.
+    process's global scope; where a kernel cannot export symbols it is the
+    upcall's address. The links are closed with their interfaces.
 
     Frames from the link are delivered by one thread for each interface, all of
     a burst under one virtual CPU. The component functions are called by their
@@ -65,7 +66,7 @@ class Virtif(Family):
     def __init__(
         self,
         links: Mapping[str, Source] | None = None,
-        library: ctypes.CDLL | None = None,
+        library: ctypes.CDLL | int | None = None,
         batch: int = BATCH,
         native: bool = True,
     ) -> None:
@@ -163,8 +164,9 @@ class Virtif(Family):
         prototype = ctypes.CFUNCTYPE(
             None, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t
         )
+        where = library if isinstance(library, int) else (DELIVER, library)
         try:
-            upcall: Callable[..., Any] = prototype((DELIVER, library))
+            upcall: Callable[..., Any] = prototype(where)
         except AttributeError:
             raise HypercallError(
                 DELIVER,

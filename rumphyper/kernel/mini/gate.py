@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from rumphyper.host.thunks import ThunkBuilder
+from rumphyper.host.thunks import ThunkBuilder, supported
 from rumphyper.kernel.mini import abi
 from rumphyper.kernel.mini.errors import MiniKernelError
 
@@ -40,7 +40,7 @@ class Gate:
         self._start = self._function(START, abi.THREAD_TYPE)
         self._deliver = self._function(abi.DELIVER, abi.DELIVER_TYPE)
         self.library: ctypes.CDLL | None = None
-        """The generated library that exports `abi.DELIVER`."""
+        """The generated library that exports `abi.DELIVER`; None where none can."""
 
         self._slots: object = None
 
@@ -65,8 +65,8 @@ class Gate:
 
         Functions may be added to ``handlers`` later.
 
-        Raises MiniKernelError while another runs, UnsupportedError where no
-        symbol can be exported.
+        Raises MiniKernelError while another runs, HostError when the host lets
+        no code be loaded.
         """
         with self._lock:
             if self._handlers is not None:
@@ -87,7 +87,7 @@ class Gate:
 
     def _export(self) -> None:
         """Let the host find the deliver function by its name, once."""
-        if self.library is not None:
+        if self.library is not None or not supported():
             return
         builder = ThunkBuilder(SONAME)
         builder.jump(abi.DELIVER)
@@ -102,6 +102,11 @@ class Gate:
         for name, function in self._functions.items():
             setattr(table, name, _address(function))
         return table
+
+    @property
+    def deliver(self) -> int:
+        """The address of the function that takes a received frame."""
+        return _address(self._deliver)
 
     @property
     def thread_start(self) -> int:
