@@ -1,0 +1,101 @@
+"""The probes of back ends that need modules, devices or libraries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rumphyper.doctor.finding import Finding, device, not_built
+
+
+def check_netmap() -> Finding:
+    """Open /dev/netmap."""
+    found = device(
+        "netmap",
+        "/dev/netmap",
+        "build netmap for this kernel and load it: modprobe netmap",
+        "ask for access to /dev/netmap",
+    )
+    return found or not_built("netmap", "/dev/netmap opens")
+
+
+def check_dpdk() -> Finding:
+    """Look for DPDK's environment library where the loader looks."""
+    folders = [Path("/usr/lib"), Path("/usr/local/lib"), Path("/lib")]
+    multiarch = f"{os.uname().machine}-linux-gnu"
+    for folder in [*folders, *(f / multiarch for f in folders)]:
+        for library in sorted(folder.glob("librte_eal.so.*")):
+            return not_built("dpdk", f"the host has {library}")
+    return Finding(
+        "dpdk",
+        "missing",
+        "no librte_eal.so found",
+        "install DPDK's libraries (Debian: apt-get install dpdk)",
+    )
+
+
+def check_xen() -> Finding:
+    """Tell a Xen guest from dom0 from no Xen, and find its device nodes."""
+    kind = _first_line("/sys/hypervisor/type")
+    if kind != "xen":
+        return Finding(
+            "xen",
+            "unsupported",
+            "this host does not run on Xen",
+            "boot it as a Xen guest, or as dom0",
+        )
+    for node, module in (
+        ("evtchn", "xen-evtchn"),
+        ("gntalloc", "xen-gntalloc"),
+        ("xenbus", "xenfs"),
+    ):
+        found = device(
+            "xen",
+            f"/dev/xen/{node}",
+            f"load the module: modprobe {module}",
+            "run as root",
+        )
+        if found:
+            return found
+    return not_built("xen", "its device nodes open")
+
+
+def check_vfio() -> Finding:
+    """Look for vfio's container and for groups to put in it."""
+    found = device(
+        "vfio",
+        "/dev/vfio/vfio",
+        "load the module: modprobe vfio-pci",
+        "run as root",
+    )
+    if found:
+        return found
+    groups = list(Path("/sys/kernel/iommu_groups").glob("*"))
+    if not groups:
+        return Finding(
+            "vfio",
+            "unsupported",
+            "the host has no IOMMU in use",
+            "switch it on (firmware; kernel argument intel_iommu=on) or use UIO",
+        )
+    return not_built("vfio", f"the host has {len(groups)} IOMMU groups")
+
+
+def check_uio() -> Finding:
+    """Look for the UIO class; its devices come when a device is bound."""
+    if not Path("/sys/class/uio").is_dir():
+        return Finding(
+            "uio",
+            "missing",
+            "the UIO modules are not loaded",
+            "load one: modprobe uio_pci_generic",
+        )
+    return not_built("uio", "its modules are loaded")
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""

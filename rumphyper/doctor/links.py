@@ -1,0 +1,97 @@
+"""The probes of links that need nothing but the kernel's own interfaces."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from pathlib import Path
+
+from rumphyper.doctor.finding import (
+    CAP_BPF,
+    CAP_NET_RAW,
+    Finding,
+    capable,
+    device,
+    not_built,
+)
+from rumphyper.errors import RumphyperError
+from rumphyper.link import SCHEMES, open_link
+
+
+def check_shmif() -> Finding:
+    """Make a bus in a temporary folder and send a frame across it."""
+    frame = bytes(60)
+    with tempfile.TemporaryDirectory(prefix="rumphyper-doctor-") as folder:
+        linkstr = f"shmif:{Path(folder) / 'bus'}"
+        try:
+            with open_link(linkstr) as near, open_link(linkstr) as far:
+                near.send([frame])
+                arrived = far.recv(timeout=1.0) == [frame]
+        except RumphyperError as error:
+            return Finding("shmif", "unsupported", error.cause, error.remedy)
+    if not arrived:
+        return Finding(
+            "shmif",
+            "unsupported",
+            "a frame did not cross the bus within 1 s",
+            "put bus files on a local file system",
+        )
+    return Finding("shmif", "ready", "a frame crossed a new bus")
+
+
+def check_tap() -> Finding:
+    """Make a TAP interface of the kernel's choice of name and let it go."""
+    if "tap" not in SCHEMES:
+        return not_built("tap", "see /dev/net/tun")
+    found = device(
+        "tap",
+        "/dev/net/tun",
+        "load the module: modprobe tun",
+        "ask for access to /dev/net/tun",
+    )
+    if found:
+        return found
+    try:
+        open_link("tap:rhdoctor%d").close()
+    except RumphyperError as error:
+        return Finding("tap", "denied", error.cause, error.remedy)
+    return Finding("tap", "ready", "made and released an interface")
+
+
+def check_packet() -> Finding:
+    """Open an AF_PACKET socket."""
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+    except PermissionError:
+        return Finding(
+            "packet",
+            "denied",
+            "AF_PACKET sockets need CAP_NET_RAW",
+            "run as root, grant the capability, or use unshare -Urn",
+        )
+    except OSError as error:
+        return Finding(
+            "packet", "unsupported", f"AF_PACKET: {error.strerror}", "use a TAP"
+        )
+    return not_built("packet", "the host allows AF_PACKET")
+
+
+def check_xdp() -> Finding:
+    """Open an AF_XDP socket and look for the right to load its program."""
+    try:
+        socket.socket(44, socket.SOCK_RAW).close()  # AF_XDP, linux/socket.h
+    except PermissionError:
+        return Finding(
+            "xdp", "denied", "AF_XDP sockets need CAP_NET_RAW", "run as root"
+        )
+    except OSError as error:
+        return Finding(
+            "xdp",
+            "unsupported",
+            f"AF_XDP: {error.strerror}",
+            "use a kernel with CONFIG_XDP_SOCKETS",
+        )
+    host = "the host allows AF_XDP"
+    if not (capable(CAP_BPF) and capable(CAP_NET_RAW)):
+        host += " to transmit only (no CAP_BPF)"
+    return not_built("xdp", host)
