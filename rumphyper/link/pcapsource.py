@@ -6,12 +6,14 @@ import contextlib
 import os
 import select
 import stat
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rumphyper.errors import CorruptError
 from rumphyper.link.pcapdecode import host_error, open_read
 from rumphyper.link.waiter import Waiter
+
+if TYPE_CHECKING:
+    from rumphyper.host.inotify import ModifyWatch
 
 CHUNK = 256 * 1024
 RECHECK = 1.0
@@ -30,7 +32,7 @@ class PcapSource:
         self.name = name
         self._offset = 0
         self._raised = False
-        self._watch: Any = None
+        self._watch: ModifyWatch | None = None
         with contextlib.ExitStack() as opened:
             self._fd = open_read(name)
             opened.callback(os.close, self._fd)
@@ -49,8 +51,9 @@ class PcapSource:
         if stat.S_ISREG(os.fstat(self._fd).st_mode):
             if follow:
                 # loads ctypes, which nothing else here needs
-                inotify = import_module("rumphyper.host.inotify")
-                watch = inotify.ModifyWatch.of_descriptor(self._fd, self.name)
+                from rumphyper.host.inotify import ModifyWatch
+
+                watch = ModifyWatch.of_descriptor(self._fd, self.name)
                 self._watch = opened.enter_context(contextlib.closing(watch))
                 self._epoll.register(self._watch.fd, select.EPOLLIN)
             return True

@@ -277,7 +277,53 @@ def test_standard_input(tmp_path: Path) -> None:
     assert from_file.stdout.decode() == wanted
 
 
-@pytest.mark.parametrize("kind", ["fifo"])
+def test_following(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcap"
+    path.write_bytes(b"")
+    with PcapReader(str(path), follow=True) as link, path.open("ab", 0) as writer:
+        assert link.recv(timeout=0.01) == []
+        assert not readable(link)
+        writer.write(CLASSIC[:10])
+        assert link.recv(timeout=0.01) == []
+        writer.write(CLASSIC[10:] + record(b"a" * 60)[:20])
+        assert link.recv(timeout=0.01) == []
+        writer.write(record(b"a" * 60)[20:])
+        assert readable(link)
+        assert link.recv() == [b"a" * 60]
+        assert not readable(link)
+        before = time.monotonic()
+        timer = threading.Timer(0.1, writer.write, (record(b"b" * 60),))
+        timer.start()
+        assert link.recv(timeout=30) == [b"b" * 60]
+        assert time.monotonic() - before < 0.9  # told, not looked again
+        timer.join()
+        writer.write(record(b"c" * 60) + b"half")
+        path.unlink()
+        assert link.recv() == [b"c" * 60]
+        with pytest.raises(CorruptError, match="record header at offset"):
+            link.recv()
+
+
+def test_following_to_the_removal(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pcap")
+    with PcapReader(str(path), follow=True) as link:
+        assert link.recv() == FRAMES
+        assert link.recv(timeout=0) == []
+        path.unlink()
+        with pytest.raises(LinkEndedError):
+            link.recv(timeout=5)
+
+
+def test_a_followed_file_that_shrinks(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pcap")
+    with PcapReader(str(path), follow=True) as link:
+        assert link.recv() == FRAMES
+        os.truncate(path, 100)
+        with pytest.raises(CorruptError, match="its size is 100, it was read up to"):
+            link.recv(timeout=5)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "follow"])
 def test_close_wakes_a_blocked_receiver(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
     if kind == "fifo":
@@ -308,7 +354,7 @@ def test_nothing_leaks_when_opening_fails(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"foreign file")
     before = len(os.listdir("/proc/self/fd"))
-    for follow in (False,):
+    for follow in (False, True):
         with pytest.raises(CorruptError):
             PcapReader(str(path), follow=follow)
     assert len(os.listdir("/proc/self/fd")) == before
