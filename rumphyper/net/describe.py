@@ -34,9 +34,17 @@ ETHERTYPES = {
 
 
 def format_time(time_ns: int) -> str:
-    """Return the local time of day of nanoseconds since 1970: 13:37:00.123456."""
+    """Return the local time of day of nanoseconds since 1970: 13:37:00.123456.
+
+    A time that no calendar has, which a capture file may hold, is returned as
+    seconds.
+    """
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06}"
+    try:
+        clock = time.strftime("%H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        clock = str(seconds)
+    return f"{clock}.{rest // 1000:06}"
 
 
 def describe(frame: Buffer, length: int | None = None) -> str:

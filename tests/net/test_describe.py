@@ -170,3 +170,12 @@ def test_damaged_and_cut_frames_have_a_line(
     for at, change in changes:
         damaged[at % len(good)] ^= change
     assert describe(damaged[:cut], length).isprintable()
+
+
+@given(st.integers())
+def test_any_time_is_printed(time_ns: int) -> None:
+    assert re.fullmatch(r"-?[\d:]+\.\d{6}", format_time(time_ns))
+
+
+def test_a_time_beyond_the_calendar() -> None:
+    assert format_time(10**30 + 7000) == "1000000000000000000000.000007"
