@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="at most 30 s a name, wider spread"
     )
-    parser.add_argument("--json", action="store_true", help="print a list of rows")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a list of rows")
+    form.add_argument(
+        "--markdown", action="store_true", help="print docs/performance.md's table"
+    )
 
 
 def _package() -> ModuleType:
@@ -62,13 +66,14 @@ def run(args: argparse.Namespace) -> int:
             f"benchmark {unknown[0]}", "there is none of that name", ", ".join(known)
         )
     rows: list[dict[str, Any]] = []
+    show = _show_markdown if args.markdown else _show
     if not args.json:
-        print(_line("bench", "case", "value", "unit", "peer", "ratio", "spread"))
+        print(MARKDOWN if args.markdown else _line(*HEADS))
     for name in args.names or known:
         for row in _rows(name, args.quick):
             rows.append(row)
             if not args.json:
-                _show(row)
+                show(row)
     if args.json:
         print(json.dumps(rows, indent=1))
     return 0
@@ -85,6 +90,8 @@ def _rows(name: str, quick: bool) -> Iterator[dict[str, Any]]:
         yield {"bench": name, "case": "", "skipped": str(error)}
 
 
+HEADS = ("bench", "case", "value", "unit", "peer", "ratio", "spread")
+MARKDOWN = "| " + " | ".join(HEADS) + " |\n|" + " --- |" * len(HEADS)
 WIDTHS = (8, 22, 14, 9, 44, 7, 6)
 
 
@@ -93,11 +100,10 @@ def _line(*cells: str) -> str:
     return " ".join(padded).rstrip()
 
 
-def _show(row: dict[str, Any]) -> None:
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     if row.get("skipped"):
-        print(_line(row["bench"], row["case"], f"skipped: {row['skipped']}"))
-        return
-    cells = (
+        return row["bench"], row["case"], f"skipped: {row['skipped']}"
+    return (
         row["bench"],
         row["case"],
         f"{row['value']:,.1f}",
@@ -106,4 +112,12 @@ def _show(row: dict[str, Any]) -> None:
         f"{row['ratio']:.2f}",
         f"{row['spread']:.2f}",
     )
-    print(_line(*cells), flush=True)
+
+
+def _show(row: dict[str, Any]) -> None:
+    print(_line(*_cells(row)), flush=True)
+
+
+def _show_markdown(row: dict[str, Any]) -> None:
+    cells = _cells(row)
+    print("| " + " | ".join([*cells, *[""] * (len(HEADS) - len(cells))]) + " |")

@@ -44,3 +44,10 @@ def test_import_loads_no_room() -> None:
     )
     said = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert said.strip() == "[]"
+
+
+def test_markdown_is_a_table() -> None:
+    done = bench("import", "--quick", "--markdown")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert {line.count("|") for line in lines} == {8}
