@@ -201,10 +201,15 @@ OPTION_TO_HOST = {level: backwards(table) for level, table in OPTION_TO_NETBSD.i
 _IGNORED = sum({int(getattr(socket, name, 0)) for name in HINTS})
 
 
-def failure(number: int) -> OSError:
-    """The exception for NetBSD's errno ``number``: host's number, fitting class."""
+def failure(number: int, path: object = None, other: object = None) -> OSError:
+    """The exception for NetBSD's errno ``number``: host's number, fitting class.
+
+    ``path`` and ``other`` become its ``filename`` and ``filename2``.
+    """
     host = to_host(number)
-    return OSError(host, os.strerror(host))
+    if path is None:
+        return OSError(host, os.strerror(host))
+    return OSError(host, os.strerror(host), path, None, other)
 
 
 def family_to_netbsd(family: int) -> int:

@@ -10,10 +10,14 @@ import ctypes
 import socket as host_socket
 import sys
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from rumphyper.kernel import constants, ioctls, resolve
 from rumphyper.kernel.buffers import writable
+from rumphyper.kernel.descriptors import Path
+from rumphyper.kernel.files import open_file
+from rumphyper.kernel.filesystem import FileSystem
 from rumphyper.kernel.poll import Descriptor, Poll, select
 from rumphyper.kernel.resolve import AddressInfo
 from rumphyper.kernel.sockbase import Name, SocketContext
@@ -32,6 +36,26 @@ class Face:
     def __init__(self, transport: Transport) -> None:
         self.calls = Calls(transport)
         self._context = SocketContext(self.calls, self._interface_index)
+
+    @cached_property
+    def fs(self) -> FileSystem:
+        """The kernel's files: an os-like namespace."""
+        return FileSystem(self.calls, self._context.orphans)
+
+    def open(
+        self,
+        file: Path | int,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        closefd: bool = True,
+    ) -> Any:
+        """A file of the kernel; as the built-in open, by path or descriptor."""
+        return open_file(
+            self.fs, file, mode, buffering, encoding, errors, newline, closefd
+        )
 
     def _interface_index(self, name: str) -> int:
         """The index of a kernel interface, for IPv6's scope ids.

@@ -21,6 +21,7 @@ from typing_extensions import Self
 from rumphyper.errors import KernelClosedError, KernelError
 from rumphyper.hypercalls.errno import to_host
 from rumphyper.hypercalls.hypervisor import Hypervisor
+from rumphyper.kernel.expose import ExposeCalls
 from rumphyper.kernel.face import Face
 from rumphyper.kernel.interrupt import SIGINT, Guard, get_handler
 from rumphyper.kernel.libraries import Plan
@@ -33,7 +34,7 @@ from rumphyper.kernel.syscalls import argument, result_type, symbol
 from rumphyper.kernel.versions import version_text
 
 
-class Kernel(NetworkCalls, Face):
+class Kernel(NetworkCalls, ExposeCalls, Face):
     """The running NetBSD kernel; made by `boot`.
 
     Any thread may use it. Everything raises KernelClosedError once it is

@@ -48,7 +48,7 @@ class Calls:
         self.transport = transport
 
     def __getattr__(self, name: str) -> Call:
-        if name.startswith("_"):
+        if name.endswith("__"):  # a protocol of Python's, and not __getcwd
             raise AttributeError(name)
         call = self.transport.bind(name)
         setattr(self, name, call)
