@@ -18,6 +18,8 @@ class HostNet:
         self.create_connection = socket.create_connection
         self.select = select.select
         self.poll = select.poll
+        self.fs = os
+        self.open = open
 
     def socket(self, family: int = 2, type: int = 1, proto: int = 0) -> Any:
         return socket.socket(family, type, proto)

@@ -20,6 +20,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120
 CLOSER = "closes_the_kernel"
@@ -35,12 +37,14 @@ class KernelNet:
             setattr(self, name, getattr(kernel, name))
         self.select = kernel.select
         self.poll = kernel.poll
+        self.fs = kernel.fs
+        self.open = kernel.open
 
     def path(self, name: str) -> str:
         return f"/sockets/{name}"
 
     def unlink(self, path: str) -> None:
-        self.kernel.calls.do("unlink", path.encode())
+        self.kernel.fs.unlink(path)
 
     def adopt(self, fd: int) -> Any:
         return self.kernel.socket(fileno=fd)
@@ -60,11 +64,12 @@ def run(kind: str, module: str, names: list[str]) -> None:
     import rumphyper
 
     faulthandler.dump_traceback_later(PATIENCE - 10, exit=True)
-    kernel = rumphyper.boot()
-    kernel.interface("lo0").add_address("127.0.0.1/8")
-    kernel.calls.do("mkdir", b"/sockets", 0o777)
-    given = KernelNet(kernel) if kind == "scenarios" else kernel
     table = importlib.import_module(module)
+    kernel = rumphyper.boot(getattr(table, "COMPONENTS", None))
+    kernel.interface("lo0").add_address("127.0.0.1/8")
+    kernel.fs.mkdir("/sockets")
+    kernel.fs.mount("tmpfs", "/sockets")
+    given = KernelNet(kernel) if kind == "scenarios" else kernel
     before: list[int] = []
     for name, function in getattr(table, kind.upper()).items():
         if names and name not in names:
@@ -75,6 +80,8 @@ def run(kind: str, module: str, names: list[str]) -> None:
         start = time.monotonic()
         try:
             result = function(given)
+        except pytest.skip.Exception as reason:
+            report(name, skip=str(reason))
         except BaseException:
             report(name, error=traceback.format_exc())
         else:
@@ -111,6 +118,18 @@ def session(kind: str, module: str) -> dict[str, dict[str, Any]]:
     found = {line["name"]: line for line in lines}
     found["exit"] = {"status": child.returncode, "stderr": err}
     return found
+
+
+def outcome_of(found: dict[str, dict[str, Any]], name: str) -> Any:
+    """The outcome of one; fails with the traceback, or when it was not reached."""
+    if name not in found:
+        pytest.fail(f"the session ended before {name}: {found['exit']['stderr']}")
+    line = found[name]
+    if "skip" in line:
+        pytest.skip(line["skip"])
+    if "error" in line:
+        pytest.fail(line["error"])
+    return line["result"]
 
 
 if __name__ == "__main__":

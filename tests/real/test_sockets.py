@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.real.host_net import HostNet
-from tests.real.kernel_session import session
+from tests.real.kernel_session import outcome_of, session
 from tests.real.rump import require_rump
 from tests.real.scenarios import SCENARIOS
 from tests.real.socket_checks import CHECKS
@@ -85,15 +85,6 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
-
-
-def outcome_of(found: dict[str, dict[str, Any]], name: str) -> Any:
-    if name not in found:
-        pytest.fail(f"the session ended before {name}: {found['exit']['stderr']}")
-    line = found[name]
-    if "error" in line:
-        pytest.fail(line["error"])
-    return line["result"]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
