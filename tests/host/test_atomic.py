@@ -9,13 +9,29 @@ import threading
 
 import pytest
 
-from rumphyper.errors import HostError
+from rumphyper.errors import HostError, UnsupportedError
+from rumphyper.host import atomic, libatomic, swaps, thunks
 from rumphyper.host.atomic import Word
+from tests.debian import missing
 
 
-def test_compare_and_swap_and_exchange() -> None:
+@pytest.fixture(params=atomic.WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """Both ways must give the same results."""
+    chosen = str(request.param)
+    if chosen == "thunks" and not thunks.supported():
+        pytest.skip("no machine code templates for this architecture")
+    if chosen == "libatomic":
+        try:
+            libatomic.library()
+        except UnsupportedError as error:
+            missing(str(error))
+    return chosen
+
+
+def test_compare_and_swap_and_exchange(way: str) -> None:
     buffer = bytearray(16)
-    with Word(buffer, 8) as word:
+    with Word(buffer, 8, way) as word:
         assert word.compare_and_swap(0, 0xFFFFFFFF)
         assert not word.compare_and_swap(0, 5)
         assert word.value == 0xFFFFFFFF
@@ -23,8 +39,8 @@ def test_compare_and_swap_and_exchange() -> None:
         assert struct.unpack("=4I", buffer) == (0, 0, 7, 0)
 
 
-def test_acquire_and_release() -> None:
-    with Word(bytearray(4), 0) as word:
+def test_acquire_and_release(way: str) -> None:
+    with Word(bytearray(4), 0, way) as word:
         assert word.acquire()
         assert not word.acquire()
         assert word.release() == 1
@@ -32,9 +48,9 @@ def test_acquire_and_release() -> None:
         assert word.acquire()
 
 
-def test_the_word_keeps_the_buffer_until_closed() -> None:
+def test_the_word_keeps_the_buffer_until_closed(way: str) -> None:
     area = mmap.mmap(-1, 4096)
-    word = Word(area, 0)
+    word = Word(area, 0, way)
     with pytest.raises(BufferError):
         area.close()
     word.close()
@@ -56,13 +72,13 @@ def test_read_only_buffer() -> None:
         Word(bytes(16), 0)
 
 
-def test_mutual_exclusion_between_processes_and_threads() -> None:
+def test_mutual_exclusion_between_processes_and_threads(way: str) -> None:
     # A plain read-modify-write under the lock: lost updates show as a low sum.
     area = mmap.mmap(-1, 4096)
     rounds, hands = 3000, 3
 
     def work() -> None:
-        with Word(area, 0) as word:
+        with Word(area, 0, way) as word:
             for _ in range(rounds):
                 while not word.acquire():
                     os.sched_yield()
@@ -83,3 +99,52 @@ def test_mutual_exclusion_between_processes_and_threads() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert int.from_bytes(area[8:16], "little") == rounds * (hands + 1)
     area.close()
+
+
+def test_thunks_come_first_and_libatomic_takes_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if thunks.supported():
+        assert Word(bytearray(4), 0).way == "thunks"
+    monkeypatch.setenv(atomic.SWITCH, "libatomic")
+    assert Word(bytearray(4), 0).way == "libatomic"
+    monkeypatch.delenv(atomic.SWITCH)
+
+    def refused() -> None:
+        raise HostError("thunks", "the host lets no code be loaded")
+
+    monkeypatch.setattr(swaps, "compare_and_swap", refused)
+    assert Word(bytearray(4), 0).way == "libatomic"
+    with pytest.raises(HostError, match="no code"):
+        Word(bytearray(4), 0, "thunks")
+
+
+def test_no_way_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise OSError("libatomic.so.1: cannot open shared object file")
+
+    libatomic.library.cache_clear()
+    monkeypatch.setattr("ctypes.PyDLL", gone)
+    with pytest.raises(UnsupportedError, match="install libatomic"):
+        Word(bytearray(4), 0, "libatomic")
+    with pytest.raises(UnsupportedError, match="no such way"):
+        Word(bytearray(4), 0, "magic")
+
+
+@pytest.mark.skipif(not thunks.supported(), reason="no templates here")
+def test_thunks_of_closed_words_are_drawn_again() -> None:
+    store = bytearray(4 * 100)
+    words = [Word(store, 4 * index, "thunks") for index in range(100)]
+    assert all(word.acquire() for word in words)
+    assert store == b"\1\0\0\0" * 100
+    held = words[3].acquire
+    for word in words:
+        word.close()
+    assert held() == 0  # of no use, of no harm
+    addresses = set()
+    for _ in range(300):
+        with Word(store, 40, "thunks") as word:
+            assert word.release() in (0, 1)
+            assert word.acquire()
+            addresses.add(id(word.acquire))
+    assert len(addresses) <= 100 + 32
