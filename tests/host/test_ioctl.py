@@ -64,8 +64,8 @@ def test_requests_are_those_of_the_kernels_headers(
     # That architecture's asm/ioctl.h in a program for this machine.
     source, program = tmp_path / "requests.c", tmp_path / "requests"
     source.write_text(PROGRAM)
-    command = [tool("gcc"), "-I", str(kernel_headers(name)), "-o", program, source]
-    subprocess.run(command, check=True, timeout=60)
+    options = ["-I", str(kernel_headers(name)), "-o", str(program), str(source)]
+    subprocess.run([tool("gcc"), *options], check=True, timeout=60)
     printed = subprocess.run([program], check=True, capture_output=True, timeout=60)
     monkeypatch.setattr(ioctl, "abi", lambda: name)
     assert [int(word) for word in printed.stdout.split()] == [
