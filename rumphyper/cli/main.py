@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
@@ -41,7 +43,17 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: sys.argv[1:])."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if argv is None and threading.current_thread() is threading.main_thread():
+            # The program is over: a second Ctrl-C finds Python shutting down.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="rumphyper",
         description="NetBSD rump kernel hypercalls and network back ends in Python.",
@@ -63,5 +75,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `rumphyper dump | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return 130
