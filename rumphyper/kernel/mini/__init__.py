@@ -7,7 +7,8 @@ and answers ARP, pings, neighbour discovery and UDP echo. It teaches, it runs
 
 from rumphyper.kernel.mini.errors import ContextError, MiniKernelError
 from rumphyper.kernel.mini.interface import Interface, InterfaceCounters
-from rumphyper.kernel.mini.kernel import MiniKernel, Statistics
+from rumphyper.kernel.mini.kernel import MiniKernel
+from rumphyper.kernel.mini.statistics import Statistics
 
 __all__ = [
     "ContextError",

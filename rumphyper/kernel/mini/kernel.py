@@ -12,50 +12,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
-import attrs
 from typing_extensions import Self
 
 from rumphyper.kernel.interrupt import Guard
 from rumphyper.kernel.mini import abi
-from rumphyper.kernel.mini.calls import Calls, Library, check
-from rumphyper.kernel.mini.clocks import SECOND, now
+from rumphyper.kernel.mini.attach import attach, disconnect, exists
+from rumphyper.kernel.mini.calls import Calls, Library
 from rumphyper.kernel.mini.errors import ContextError, MiniKernelError
 from rumphyper.kernel.mini.interface import (
-    Address,
     Interface,
     Softc,
     check_name,
     parse_addresses,
 )
+from rumphyper.kernel.mini.statistics import Statistics
 from rumphyper.kernel.mini.system import System
 from rumphyper.net.mac import format_mac
-
-
-@attrs.frozen
-class Statistics:
-    """What the kernel has done so far."""
-
-    uptime: float
-    """Seconds since the boot, by the host's monotonic clock."""
-
-    allocations: int
-    """Calls of rumpuser_malloc and rumpuser_anonmmap that succeeded."""
-
-    memory: int
-    """Octets of the host that the kernel holds."""
-
-    lwps: int
-    switches: int
-    """How often the virtual CPU was given to an lwp."""
-
-    waits: int
-    """How often an lwp had to wait for it."""
-
-    packets: int
-    """Packets in use."""
-
-    exhausted: int
-    """Packets that were wanted and could not be had."""
 
 
 class MiniKernel:
@@ -126,11 +98,11 @@ class MiniKernel:
             )
         with self._entered() as system:
             if system.network.find(name) is not None:
-                raise _exists(name)
+                raise exists(name)
             softc = system.memory.allocate(ctypes.sizeof(Softc), name)
             try:
                 interface = Interface(name, linkstr, softc)
-                self._attach(system, interface, parsed)
+                attach(system, interface, parsed)
             except BaseException:
                 system.memory.free(softc)
                 raise
@@ -144,40 +116,6 @@ class MiniKernel:
                 printf(b"%s: address %s\n", name.encode(), str(address).encode())
             return interface
 
-    def _attach(
-        self, system: System, interface: Interface, addresses: Sequence[Address]
-    ) -> None:
-        """Connect the interface to its link and list it, or undo all that."""
-        interface.propose_mac(system.random(1)[0])
-        user = ctypes.c_void_p()
-        errno = system.calls.virt_create(
-            interface.linkstr.encode("utf-8", "surrogateescape"),
-            interface.softc,
-            interface.mac_address,
-            ctypes.byref(user),
-        )
-        check(
-            "virt_create",
-            errno,
-            f"{interface.name} on {interface.linkstr}",
-            "the host has said why on its error output",
-        )
-        try:
-            interface.attach(user.value or 0, addresses)
-            if not system.network.add(interface):
-                raise _exists(interface.name)
-        except BaseException:
-            self._disconnect(system, interface)
-            raise
-
-    def _disconnect(self, system: System, interface: Interface) -> None:
-        """Let the host close the link; no frame comes after that."""
-        interface.detach()
-        if interface.user:
-            errno = system.calls.virt_dying(interface.user)
-            system.calls.virt_destroy(interface.user)
-            check("virt_dying", errno, interface.name)
-
     def destroy_interface(self, name: str) -> None:
         """Close the interface's link and forget it; MiniKernelError if unknown."""
         with self._entered() as system:
@@ -187,7 +125,7 @@ class MiniKernel:
                     f"interface {name!r}", "there is none", netbsd_errno=abi.ENXIO
                 )
             try:
-                self._disconnect(system, interface)
+                disconnect(system, interface)
             finally:
                 system.memory.free(interface.softc)
 
@@ -204,17 +142,7 @@ class MiniKernel:
     def statistics(self) -> Statistics:
         """The figures of this moment."""
         with self._entered() as system:
-            uptime = now(system.calls, abi.ABSMONO) - system.booted
-            return Statistics(
-                uptime=uptime / SECOND,
-                allocations=system.memory.allocations,
-                memory=system.memory.in_use,
-                lwps=len(system.lwps),
-                switches=system.scheduler.switches,
-                waits=system.scheduler.waits,
-                packets=system.packets.in_use,
-                exhausted=system.packets.exhausted,
-            )
+            return Statistics.of(system)
 
     def messages(self) -> str:
         """What the kernel has printed, as dmesg(8) shows it; also afterwards."""
@@ -264,12 +192,3 @@ class MiniKernel:
         trace: TracebackType | None,
     ) -> None:
         self.shutdown()
-
-
-def _exists(name: str) -> MiniKernelError:
-    return MiniKernelError(
-        f"interface {name}",
-        "it exists already",
-        "destroy it first, or take another number",
-        netbsd_errno=abi.EEXIST,
-    )
