@@ -10,64 +10,28 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import attrs
 from typing_extensions import Self
 
 from rumphyper.errors import UnsupportedError
 from rumphyper.host.libc import libc
+from rumphyper.hypercalls.binding import Binding, is_ours, missing
+from rumphyper.hypercalls.calls import Calls
 from rumphyper.hypercalls.catalogue import CATALOGUE, FAMILIES, lookup
-from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.family import Family, Target
 from rumphyper.hypercalls.guard import checked, guard
 from rumphyper.hypercalls.record import Hypercall
-from rumphyper.hypercalls.report import HypercallError, Reporter
+from rumphyper.hypercalls.report import Reporter
 from rumphyper.hypercalls.slots import VARIADIC_WORDS, Slots, open_slots
 from rumphyper.hypercalls.trace import Trace
 
+__all__ = ["SONAME", "Binding", "Hypervisor"]
+
 SONAME = "librumpuser.so.0"
 """With this name the thunk library satisfies librump's DT_NEEDED."""
-
-
-if TYPE_CHECKING:
-    from librumpcomp import LibRumpcomp
-    from librumpuser import LibRumpuser
-
-    class Calls(LibRumpuser, LibRumpcomp):
-        """The faces of stubs/ over a hypervisor."""
-
-        def __init__(self, hypervisor: Hypervisor) -> None: ...
-
-else:
-
-    class Calls:
-        """The functions of a hypervisor as attributes."""
-
-        def __init__(self, hypervisor: Hypervisor) -> None:
-            self._hypervisor = hypervisor
-
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            if name not in CATALOGUE:
-                raise AttributeError(name)
-            function = self._hypervisor.function(name)
-            setattr(self, name, function)
-            return function
-
-
-@attrs.frozen
-class Binding:
-    """What answers one hypercall."""
-
-    call: Hypercall
-    target: Target | None
-    """None: nobody, a call of it is reported and fails."""
-
-    provider: str
-    """Who that is, in a word: python, libc, override, none..."""
 
 
 class Hypervisor:
@@ -140,14 +104,7 @@ class Hypervisor:
         self._bind(Binding(lookup(name), target, provider))
 
     def _bind(self, binding: Binding) -> None:
-        if callable(binding.target):
-            _check_arguments(binding.call, binding.target)
-        elif binding.target is not None and not isinstance(binding.target, int):
-            raise UnsupportedError(
-                binding.call.name,
-                f"{binding.target!r} cannot answer it",
-                "give a callable or the address of a C function",
-            )
+        binding.check()
         self.bindings[binding.call.name] = binding
         if self._slots is not None:
             self._fill(binding)
@@ -188,7 +145,7 @@ class Hypervisor:
     @property
     def calls(self) -> Calls:
         """All hypercalls as C functions by their full names, typed."""
-        return Calls(self)
+        return Calls(self.function)
 
     @property
     def trace(self) -> Trace | None:
@@ -207,7 +164,7 @@ class Hypervisor:
         assert self._slots is not None
         call, target = binding.call, binding.target
         if target is None:
-            target = self._missing(call)
+            target = missing(call, self.reporter)
         trace = self._trace
         if trace is not None and not trace.wants(call):
             trace = None
@@ -220,7 +177,7 @@ class Hypervisor:
                 self._slots.set(call.name, target)
                 return
             target = call.prototype()(target)
-        if not _is_ours(target):
+        if not is_ours(target):
             target = checked(call, target)
         function = guard(call, target, self.reporter)
         if trace is not None:
@@ -243,29 +200,6 @@ class Hypervisor:
         callback = ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(trace.note(call))
         self._kept.append(callback)
         return ctypes.cast(callback, ctypes.c_void_p).value or 0
-
-    def _missing(self, call: Hypercall) -> Callable[..., Any]:
-        """What answers a hypercall that nobody provides."""
-
-        def missing(*values: Any) -> Any:
-            raise HypercallError(
-                "no family provides it",
-                "the kernel needs it" if _must_stop(call) else "it fails with ENOSYS",
-                f"add the family {call.family!r} or an override of {call.method!r}",
-                errno=Errno.ENOSYS,
-            )
-
-        if not _must_stop(call):
-            return missing
-
-        def stop(*values: Any) -> Any:
-            try:
-                missing()
-            except HypercallError as error:
-                self.reporter.exception(call.name, error)
-            libc().abort()
-
-        return stop
 
     def close(self) -> None:
         """Stop answering: the families close, later calls fail. Idempotent.
@@ -303,29 +237,3 @@ class Hypervisor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _is_ours(function: Callable[..., Any]) -> bool:
-    """Whether it is of this package, whose functions return what C wants."""
-    return str(getattr(function, "__module__", "")).startswith("rumphyper.")
-
-
-def _must_stop(call: Hypercall) -> bool:
-    """Whether a kernel cannot go on without it: it has no way to say so."""
-    return call.result.ctype is None
-
-
-def _check_arguments(call: Hypercall, function: Callable[..., Any]) -> None:
-    """Raise UnsupportedError when ``function`` cannot take the call's arguments."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return
-    try:
-        signature.bind(*call.arguments)
-    except TypeError as error:
-        raise UnsupportedError(
-            f"function for {call.name}",
-            str(error),
-            f"it is called with the arguments of: {call.signature}",
-        ) from None

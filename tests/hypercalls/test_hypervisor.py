@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import threading
 import time
 from ctypes import byref, c_int64, c_long, c_size_t, c_void_p
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from rumphyper.errors import HostError, UnsupportedError
+from rumphyper.host.thunks import supported
 from rumphyper.hypercalls.catalogue import CATALOGUE
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.families.clock import Clock
@@ -20,6 +22,7 @@ from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.report import HypercallError, Reporter
 from rumphyper.hypercalls.upcalls import Upcalls
 from tests.hypercalls.support import Setup, run_python, shared_object
+from tests.judges import tool
 
 LIBC = ctypes.CDLL(None)
 
@@ -106,6 +109,7 @@ def test_binding_while_running(setup: Setup) -> None:
         ({"getrandom": lambda buf: 0}, "too many positional arguments"),
         ({"getrandom": lambda a, b, c, d, e: 0}, "missing a required argument"),
         ({"getrandom": "a string"}, "cannot answer it"),
+        ({"dprintf": lambda text: None}, "and 13 machine words"),
         ({"memory": Clock(Upcalls())}, "answers the family 'clock'"),
     ],
 )
@@ -266,6 +270,54 @@ def test_missing_ones() -> None:
     assert "add the family 'memory'" in setup.reports[0]
     setup.hv.bind("component_errtrans", abs)
     assert setup.call("component_errtrans", -3) == 3
+
+
+DUMMY = "int rumpuser_component_errtrans(int n) { return -n; }"
+NEEDS = """
+int rumpuser_component_errtrans(int);
+int ask(int n) { return rumpuser_component_errtrans(n); }
+"""
+LINKED = """
+import ctypes
+from tests.hypercalls.support import Setup
+setup = Setup()
+judge = ctypes.CDLL({path!r})
+assert ctypes.CDLL(None).rumpuser_component_errtrans(11) == 35
+print(judge.ask(11))
+"""
+
+
+@pytest.mark.skipif(not supported(), reason="no thunks on this architecture")
+def test_symbols_are_what_the_linker_wants(tmp_path: Path) -> None:
+    """A library that was linked with librumpuser.so.0 is content with ours.
+
+    The one that it was linked with is gone when it is loaded.
+    """
+    gcc, dummy = tool("gcc"), tmp_path / "dummy.c"
+    dummy.write_text(DUMMY)
+    needs, library = tmp_path / "needs.c", tmp_path / "librumpuser.so"
+    needs.write_text(NEEDS)
+    options = ["-shared", "-fPIC"]
+    soname = "-Wl,-soname,librumpuser.so.0"
+    command = [gcc, *options, soname, "-o", str(library), str(dummy)]
+    subprocess.run(command, check=True)
+    judge = str(tmp_path / "needs.so")
+    command = [gcc, *options, "-o", judge, str(needs), f"-L{tmp_path}", "-lrumpuser"]
+    subprocess.run(command, check=True)
+    library.unlink()
+    done = run_python(LINKED.format(path=judge))
+    assert (done.stdout, done.stderr) == ("35\n", "")
+
+
+def test_void_hypercall_that_nobody_answers() -> None:
+    """The kernel cannot be told: the process ends, and says what it lacks."""
+    done = run_python(
+        "from tests.hypercalls.support import Setup\n"
+        "Setup(families=[]).call('free', None, 0)\n"
+        "print('not reached')\n"
+    )
+    assert done.returncode == -6
+    assert done.stdout == ""
 
 
 def test_after_close(setup: Setup) -> None:
