@@ -35,7 +35,7 @@ from rumphyper.host.library import (
     Spec,
     ThunkLibrary,
 )
-from rumphyper.host.machine.template import Line, Machine
+from rumphyper.host.machine.template import Code, Machine
 from rumphyper.host.recorder import HEADER, check_capacity
 
 __all__ = ["ThunkBuilder", "ThunkLibrary", "check_supported", "supported"]
@@ -88,30 +88,33 @@ class ThunkBuilder:
         self.capacity = check_capacity(capacity)
         self._machine = templates or check_supported()
         self._specs: list[Spec] = []
-        self._lines: list[list[Line]] = []
+        self._codes: list[Code] = []
         # The library's own clock reading, for the times in records.
-        self._add("", "recorded", ("slot",), self._machine.recorded(2, False, False), 2)
+        self._add("", "recorded", ("slot",), self._code("recorded", 2, False, False), 2)
 
     def _add(
         self,
         name: str,
         kind: str,
         words: tuple[str, ...],
-        lines: list[Line],
+        code: Code,
         argc: int = 0,
         noreturn: bool = False,
     ) -> None:
         number = len(self._specs)
         self._specs.append(Spec(name, kind, words, number, argc, noreturn))
-        self._lines.append(lines)
+        self._codes.append(code)
+
+    def _code(self, kind: str, *options: object) -> Code:
+        return self._machine.code(kind, *options)
 
     def jump(self, name: str) -> None:
         """A symbol that jumps to its target."""
-        self._add(name, "jump", ("slot",), self._machine.jump())
+        self._add(name, "jump", ("slot",), self._code("jump"))
 
     def counted(self, name: str) -> None:
         """A symbol that adds one to its count and jumps to its target."""
-        self._add(name, "counted", ("slot", "count"), self._machine.counted())
+        self._add(name, "counted", ("slot", "count"), self._code("counted"))
 
     def recorded(
         self, name: str, argc: int, noreturn: bool = False, variadic: bool = False
@@ -125,9 +128,9 @@ class ThunkBuilder:
         ``noreturn`` target is jumped to, recorded beforehand.
         """
         _check_count(name, argc, 64)
-        lines = self._machine.recorded(argc, variadic, noreturn)
+        code = self._code("recorded", argc, variadic, noreturn)
         argc = 10 if variadic else min(argc, 10)
-        self._add(name, "recorded", ("slot",), lines, argc, noreturn)
+        self._add(name, "recorded", ("slot",), code, argc, noreturn)
 
     def bound(
         self, name: str, argc: int, result: int | None = None, keep: int = 0
@@ -143,8 +146,8 @@ class ThunkBuilder:
         words = ("slot", *(f"arg{index}" for index in range(argc - keep)))
         if result is not None:
             words = (*words, "result")
-        lines = self._machine.bound(keep, argc, result is not None)
-        self._add(name, "bound", words, lines)
+        code = self._code("bound", keep, argc, result is not None)
+        self._add(name, "bound", words, code)
         if result is not None:
             self._specs[-1] = attrs.evolve(self._specs[-1], result=result)
 
@@ -156,8 +159,8 @@ class ThunkBuilder:
         only if ``floats``, the floating point registers (their lower 128 bits).
         """
         _check_count(name, argc, 64)
-        lines = self._machine.attempt(argc, floats)
-        self._add(name, "attempt", ("slot", "second"), lines)
+        code = self._code("attempt", argc, floats)
+        self._add(name, "attempt", ("slot", "second"), code)
 
     def compare_and_swap(self, name: str, bound: bool = True) -> None:
         """A symbol that sets a 32-bit word if it holds the expected value: 1, else 0.
@@ -166,7 +169,7 @@ class ThunkBuilder:
         new value. Unbound, those three are the call's arguments.
         """
         words = ("arg0", "arg1", "arg2") if bound else ()
-        self._add(name, "swap", words, self._machine.compare_and_swap(bound))
+        self._add(name, "swap", words, self._code("compare_and_swap", bound))
 
     def exchange(self, name: str, bound: bool = True) -> None:
         """A symbol that sets a 32-bit word and returns what it held.
@@ -175,14 +178,14 @@ class ThunkBuilder:
         Unbound, those two are the call's arguments.
         """
         words = ("arg0", "arg1") if bound else ()
-        self._add(name, "swap", words, self._machine.exchange(bound))
+        self._add(name, "swap", words, self._code("exchange", bound))
 
     def image(self) -> Image:
         """Write the shared object. Raises HostError for unfit or double names."""
         templates = self._machine
         at, data, placed = 0, COMMON_SIZE, []
-        for spec, lines in zip(self._specs, self._lines, strict=True):
-            size = templates.size(lines)
+        for spec, code in zip(self._specs, self._codes, strict=True):
+            size = len(code.octets)
             placed.append(attrs.evolve(spec, offset=at, size=size, data=data))
             at += -(-size // _ALIGN) * _ALIGN
             data += 8 * len(spec.words)
@@ -194,16 +197,16 @@ class ThunkBuilder:
             self.soname, templates.elf_machine, symbols, at, data, templates.page
         )
         text = bytearray(templates.padding * (at // len(templates.padding)))
-        for spec, lines in zip(placed, self._lines, strict=True):
+        for spec, code in zip(placed, self._codes, strict=True):
             header = layout.data_address + (0 if spec.name else PROBE_HEADER)
             places = {name: header + offset for name, offset in HEADER.items()}
             for index, word in enumerate(spec.words):
                 places[word] = layout.data_address + spec.data + 8 * index
             places["id"] = spec.number
-            code = templates.assemble(lines, layout.text_address + spec.offset, places)
-            text[spec.offset : spec.offset + spec.size] = code
-        octets = layout.write(bytes(text), bytes(data))
-        return Image(octets, layout.text_address, layout.data_address, tuple(placed))
+            octets = templates.link(code, layout.text_address + spec.offset, places)
+            text[spec.offset : spec.offset + spec.size] = octets
+        whole = layout.write(bytes(text), bytes(data))
+        return Image(whole, layout.text_address, layout.data_address, tuple(placed))
 
     def load(self, mode: int = RTLD_LOCAL) -> ThunkLibrary:
         """Write and open the library, for all to see if ``mode`` is RTLD_GLOBAL.

@@ -98,7 +98,7 @@ def test_disassembler_sees_the_intended_instructions(name: str, tmp_path: Path) 
             for symbol, lines in wanted.items():
                 text = " ".join(line.code for line in lines)
                 words = sorted(set(re.findall(r"\{(\w+)\}", text)) - HEADER_WORDS)
-                self._add(symbol, "test", tuple(words), lines)
+                self._add(symbol, "test", tuple(words), use.compile(lines))
 
     builder = Fixed("libmachine.so", 16, use)
     builder.fill()

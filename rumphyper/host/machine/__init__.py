@@ -8,12 +8,12 @@ from rumphyper.host.arch import abi
 from rumphyper.host.machine.template import Machine
 
 
-@functools.cache
 def current() -> Machine | None:
     """The templates of the ABI that runs here, or None when there are none."""
     return named(abi())
 
 
+@functools.cache
 def named(name: str) -> Machine | None:
     """The templates of an ABI as `rumphyper.host.arch` names it, or None."""
     if name == "x86_64":

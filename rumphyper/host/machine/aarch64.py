@@ -8,22 +8,21 @@ is what ``objdump -d`` prints; instructions are written as 32-bit numbers.
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Mapping
 
 from rumphyper.errors import UnsupportedError
 from rumphyper.host.elf import EM_AARCH64
 from rumphyper.host.machine.template import (
     ARGUMENTS,
     MAX_RECORDED,
+    Field,
     Line,
     Machine,
+    field_of,
     label,
     table,
 )
 
-_FIELD = re.compile(r"\{(=|>|)(\w+)\}")
 _FRAME = 80
 """Octets below x29: eight registers, x8, the first time."""
 _VECTORS = 128
@@ -262,18 +261,15 @@ class AArch64(Machine):
             *(_JUMP if noreturn else [_RET]),
         ]
 
-    def width(self, line: Line) -> int:
-        return 4 if line.code else 0
+    def parse(self, line: Line, at: int) -> tuple[bytes, Field | None]:
+        octets = struct.pack("<I", int(line.code[:8], 16))
+        found = field_of(line)
+        return octets, Field(found[1], found[0], at, at) if found else None
 
-    def encode(self, line: Line, at: int, places: Mapping[str, int]) -> bytes:
-        if not line.code:
-            return b""
-        word = int(line.code[:8], 16)
-        field = _FIELD.search(line.code)
-        if field:
-            value = places[field[2]]
-            word |= value << 5 if field[1] == "=" else _distance(word, value - at)
-        return struct.pack("<I", word)
+    def patch(self, code: bytearray, field: Field, value: int) -> None:
+        (word,) = struct.unpack_from("<I", code, field.place)
+        bits = value << 5 if field.mark == "=" else _distance(word, value)
+        struct.pack_into("<I", code, field.place, word | bits)
 
 
 def _distance(word: int, distance: int) -> int:

@@ -2,16 +2,20 @@
 
 A template is a list of lines, each one instruction: its octets in hexadecimal
 and what a disassembler prints for it, which is what the tests hold it against.
-Braces mark the parts that depend on the place:
+Braces mark the one part of an instruction that depends on the place:
 
 * ``{slot}`` a word of the library's data, by its distance;
 * ``{=id}`` a constant of this thunk;
-* ``{>full}`` a label, a line of its own (`label`).
+* ``{>full}`` a label, a line of its own (`label`), by its distance.
+
+Templates are compiled once into octets and the fields that are left to fill in;
+a library of a hundred thunks is then a matter of copying.
 """
 
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -35,6 +39,36 @@ class Line:
     text: str
 
 
+@attrs.frozen
+class Field:
+    """A part of compiled code that is filled in when its place is known."""
+
+    name: str
+    mark: str
+    """Nothing for data, ``=`` for a constant, ``>`` or ``>>`` for a label."""
+    place: int
+    """Where in the code it is."""
+    origin: int
+    """Where in the code distances count from."""
+
+
+@attrs.frozen
+class Code:
+    """A compiled template: what refers to data or constants is still open."""
+
+    octets: bytes
+    fields: tuple[Field, ...]
+
+
+_FIELD = re.compile(r"\{(>*|=)(\w+)\}")
+
+
+def field_of(line: Line) -> tuple[str, str] | None:
+    """Mark and name of the field in a line's octets, if it has one."""
+    match = _FIELD.search(line.code)
+    return (match[1], match[2]) if match else None
+
+
 def label(name: str) -> Line:
     """A place in the template that jumps can name."""
     return Line("", f"{name}:")
@@ -56,6 +90,9 @@ class Machine(abc.ABC):
     """Integer arguments that travel in registers; the rest lies on the stack."""
     padding: bytes
     """An instruction that traps, to fill the room between thunks."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[tuple[object, ...], Code] = {}
 
     @abc.abstractmethod
     def jump(self) -> list[Line]:
@@ -98,34 +135,53 @@ class Machine(abc.ABC):
         """Call ``slot`` and write a record of it, or write one and jump."""
 
     @abc.abstractmethod
-    def width(self, line: Line) -> int:
-        """How many octets a line takes, wherever it lies."""
+    def parse(self, line: Line, at: int) -> tuple[bytes, Field | None]:
+        """The octets of a line that lies ``at`` octets into the code."""
 
     @abc.abstractmethod
-    def encode(self, line: Line, at: int, places: Mapping[str, int]) -> bytes:
-        """The octets of a line at an address; ``places`` resolves its fields.
+    def patch(self, code: bytearray, field: Field, value: int) -> None:
+        """Write a distance or a constant into a field."""
 
-        Data and labels are addresses, constants are values.
-        """
-
-    def size(self, lines: Sequence[Line]) -> int:
-        """Octets of a whole template."""
-        return sum(self.width(line) for line in lines)
-
-    def assemble(
-        self, lines: Sequence[Line], at: int, places: Mapping[str, int]
-    ) -> bytes:
-        """The octets of a template that starts at an address."""
-        known = dict(places)
-        here = at
+    def compile(self, lines: Sequence[Line]) -> Code:
+        """Turn a template into octets; its own labels need no address."""
+        octets = bytearray()
+        labels: dict[str, int] = {}
+        fields: list[Field] = []
         for line in lines:
             if not line.code:
-                known[line.text.rstrip(":")] = here
-            here += self.width(line)
-        out = b""
-        for line in lines:
-            out += self.encode(line, at + len(out), known)
-        return out
+                labels[line.text.rstrip(":")] = len(octets)
+                continue
+            code, field = self.parse(line, len(octets))
+            octets += code
+            if field is not None:
+                fields.append(field)
+        left = []
+        for field in fields:
+            if field.mark.startswith(">"):
+                self.patch(octets, field, labels[field.name] - field.origin)
+            else:
+                left.append(field)
+        return Code(bytes(octets), tuple(left))
+
+    def link(self, code: Code, at: int, places: Mapping[str, int]) -> bytes:
+        """The octets of compiled code at an address.
+
+        ``places`` gives the addresses of data and the values of constants.
+        """
+        out = bytearray(code.octets)
+        for field in code.fields:
+            value = places[field.name]
+            if not field.mark:
+                value -= at + field.origin
+            self.patch(out, field, value)
+        return bytes(out)
+
+    def code(self, kind: str, *options: object) -> Code:
+        """A template by the name of its method, compiled; made only once."""
+        key = (kind, *options)
+        if key not in self._compiled:
+            self._compiled[key] = self.compile(getattr(self, kind)(*options))
+        return self._compiled[key]
 
     def stack_words(self, argc: int, variadic: bool = False) -> int:
         """Words of stack that a call with ``argc`` argument words reads."""

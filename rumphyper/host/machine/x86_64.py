@@ -7,16 +7,16 @@ behind each instruction is what ``objdump -d`` prints.
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Mapping
 
 from rumphyper.host.elf import EM_X86_64
 from rumphyper.host.machine.template import (
     ARGUMENTS,
     MAX_RECORDED,
+    Field,
     Line,
     Machine,
+    field_of,
     label,
     table,
 )
@@ -26,7 +26,6 @@ _LOAD_WORD = ("48 8b 3d", "48 8b 35", "48 8b 15", "48 8b 0d", "4c 8b 05", "4c 8b
 _SAVE = ("48 89 7d", "48 89 75", "48 89 55", "48 89 4d", "4c 89 45", "4c 89 4d")
 _RESTORE = ("48 8b 7d", "48 8b 75", "48 8b 55", "48 8b 4d", "4c 8b 45", "4c 8b 4d")
 
-_FIELD = re.compile(r"\{(>>|>|=|)(\w+)\}")
 _SMALL_FRAME = 80
 """Octets below rbp: six registers, rax, the first time, rax and rdx returned."""
 
@@ -261,18 +260,17 @@ class X86_64(Machine):
             *(jump if noreturn else [*_GIVE_RESULT, _LEAVE, _RET]),
         ]
 
-    def width(self, line: Line) -> int:
-        code = _FIELD.sub(lambda m: "00" * (1 if m[1] == ">" else 4), line.code)
-        return len(bytes.fromhex(code))
+    def parse(self, line: Line, at: int) -> tuple[bytes, Field | None]:
+        found = field_of(line)
+        if found is None:
+            return bytes.fromhex(line.code), None
+        before, _, after = line.code.partition("{")
+        mark, name = found
+        room = "00" if mark == ">" else "00" * 4
+        place = at + len(bytes.fromhex(before))
+        octets = bytes.fromhex(before + room + after.partition("}")[2])
+        # Distances count from the next instruction.
+        return octets, Field(name, mark, place, at + len(octets))
 
-    def encode(self, line: Line, at: int, places: Mapping[str, int]) -> bytes:
-        end = at + self.width(line)
-
-        def fill(match: re.Match[str]) -> str:
-            mark, value = match[1], places[match[2]]
-            if mark == "=":
-                return struct.pack("<i", value).hex()
-            form = "<b" if mark == ">" else "<i"
-            return struct.pack(form, value - end).hex()
-
-        return bytes.fromhex(_FIELD.sub(fill, line.code))
+    def patch(self, code: bytearray, field: Field, value: int) -> None:
+        struct.pack_into("<b" if field.mark == ">" else "<i", code, field.place, value)
