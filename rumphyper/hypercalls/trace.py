@@ -15,12 +15,16 @@ from typing import Any, TextIO
 
 import attrs
 
+from rumphyper.hypercalls import printf
 from rumphyper.hypercalls.catalogue import lookup, members
 from rumphyper.hypercalls.ctype import ERRNO
 from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.show import View
 from rumphyper.hypercalls.threadname import thread_identity
 from rumphyper.hypercalls.threadstate import hold_thread_state
+
+NAME = 15
+"""Characters of a thread's name that a line shows: as many as Linux keeps."""
 
 KEEP = 100_000
 """Records that a trace keeps unless it is told otherwise."""
@@ -55,7 +59,7 @@ class Record:
         """The record as one line of text, like strace -f -r -T."""
         result = f" = {self.result}" if self.result else ""
         return (
-            f"{self.start / 1e9:12.6f} [{self.thread} {self.thread_name}] "
+            f"{self.start / 1e9:12.6f} [{self.thread} {self.thread_name[:NAME]}] "
             f"{self.name}({', '.join(self.arguments)}){result} "
             f"<{self.duration / 1e9:.6f}>"
         )
@@ -91,8 +95,17 @@ def describe(
         except Exception as error:  # a trace must not break the traced
             texts.append(f"<{type(error).__name__}>")
     if call.variadic:
-        texts.append("...")
+        fixed = len(call.arguments)
+        texts += _rest(values[fixed - 1], values[fixed:], live)
     return tuple(texts)
+
+
+def _rest(format: Any, words: Sequence[int], live: bool) -> list[str]:
+    """What follows the format of a variadic call."""
+    try:
+        return printf.arguments(format, words, live)
+    except Exception as error:
+        return [f"<{type(error).__name__}>"]
 
 
 class Trace:

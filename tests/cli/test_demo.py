@@ -121,6 +121,7 @@ def test_trace_shows_each_hypercall(tmp_path: Path) -> None:
     assert "RUMPUSER_CLOCK_ABSMONO" in examples["rumpuser_clock_gettime"][0]
     assert '"_RUMPUSER_NCPU"' in examples["rumpuser_getparam"][0]
     assert "shmif:" in examples["rumpcomp_virt_create"][0]
+    assert 'rumpuser_dprintf("%s: address %s\\n", "virt0", "10.0.0.2/24")' in errors
     assert re.match(r" = 0x[0-9a-f]+| = NULL", examples["rumpuser_curlwp"][1])
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from rumphyper.errors import UnsupportedError
 from rumphyper.host.thunks import supported
-from rumphyper.hypercalls import ctype, show
+from rumphyper.hypercalls import ctype, printf, show
 from rumphyper.hypercalls.catalogue import CATALOGUE
-from rumphyper.hypercalls.show import View
+from rumphyper.hypercalls.show import View, quoted
 from rumphyper.hypercalls.trace import Trace, describe
 from tests.hypercalls.support import Setup, run_python
 from tests.hypercalls.test_files import iovecs
@@ -240,13 +240,59 @@ def test_calls_that_do_not_return() -> None:
 
 
 def test_dprintf_is_recorded(traced: tuple[Setup, Trace]) -> None:
-    """A variadic call shows its fixed part."""
+    """A variadic call shows as many arguments as its format has."""
     setup, trace = traced
     types = (ctypes.c_char_p, c_int)
     address = setup.hv.symbol("rumpuser_dprintf")
     ctypes.CFUNCTYPE(None, *types)(address)(b"%d\n", 5)
-    assert last(trace) == r'rumpuser_dprintf("%d\n", ...)'
+    assert last(trace) == r'rumpuser_dprintf("%d\n", 5)'
     assert setup.debug == ["5\n"]
+
+
+@pytest.mark.parametrize(
+    ("format", "values", "printed", "traced_as"),
+    [
+        (b"x\n", (), "x\n", ""),
+        (b"100%%\n", (), "100%\n", ""),
+        (b"%d %i", (c_int(-5), c_int(7)), "-5 7", ", -5, 7"),
+        (b"%u", (c_int(-1),), "4294967295", ", 0xffffffff"),
+        (b"%ld", (ctypes.c_long(-(1 << 40)),), "-1099511627776", ", -1099511627776"),
+        (b"%lld", (ctypes.c_int64(-1),), "-1", ", -1"),
+        (b"%hhd", (c_int(300),), "44", ", 44"),
+        (b"%#x %zu", (c_int(255), c_size_t(3)), "0xff 3", ", 0xff, 0x3"),
+        (b"%c%c", (c_int(65), c_int(10)), "A\n", r", 'A', '\n'"),
+        (b"[%-8s]", (ctypes.c_char_p(b"ab"),), "[ab      ]", ', "ab"'),
+        (b"%.*s", (c_int(2), ctypes.c_char_p(b"abc")), "ab", ', 2, "ab"'),
+        (b"%.1s", (ctypes.c_char_p(b"abc"),), "a", ', "a"'),
+        (b"%*d", (c_int(4), c_int(2)), "   2", ", 4, 2"),
+        (b"%p", (c_void_p(0x1234),), "0x1234", ", 0x1234"),
+        (b"%d%", (c_int(1),), "1%", ", 1"),
+    ],
+)
+def test_what_follows_a_format(
+    traced: tuple[Setup, Trace],
+    format: bytes,
+    values: tuple[Any, ...],
+    printed: str,
+    traced_as: str,
+) -> None:
+    """What the trace takes for the arguments is what libc prints."""
+    setup, trace = traced
+    kinds = [type(value) for value in values]
+    address = setup.hv.symbol("rumpuser_dprintf")
+    ctypes.CFUNCTYPE(None, ctypes.c_char_p, *kinds)(address)(format, *values)
+    if format != b"%d%":  # which C leaves open
+        assert setup.debug == [printed]
+    form = quoted(format)
+    assert last(trace) == f"rumpuser_dprintf({form}{traced_as})"
+
+
+def test_more_conversions_than_words() -> None:
+    """As many as the words that were passed on; then it says so."""
+    assert printf.arguments(b"%d" * 5, [1, 2], live=True) == ["1", "2", "..."]
+    assert printf.arguments(b"%f %d", [1, 2], live=True) == ["..."]
+    assert printf.arguments(b"%s", [0x10], live=False) == ["0x10"]
+    assert printf.arguments(b"%s", [0], live=True) == ["0x0"]
 
 
 class Broken(io.StringIO):
