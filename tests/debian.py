@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -44,7 +45,8 @@ def cache() -> Path:
 def unpacked(name: str, architecture: str, packages: Sequence[str]) -> Path:
     """A directory with the packages unpacked, from the cache if it is there.
 
-    Skips the test where there is no apt or no network.
+    ``{python}`` in a package's name stands for the release's Python, such as
+    python3.11. Skips the test where there is no apt or no network.
     """
     root = cache() / name
     with (cache() / f"{name}.lock").open("w") as lock:
@@ -83,7 +85,14 @@ def _fetch(root: Path, architecture: str, packages: Sequence[str]) -> None:
     ]
     flags = [word for option in options for word in ("-o", option)]
     _run(["apt-get", "-q", *flags, "update"], apt)
-    _run(["apt-get", "-q", *flags, "download", *packages], apt / "debs")
+    named = list(packages)
+    if any("{python}" in package for package in packages):
+        depends = _run(["apt-cache", *flags, "depends", "python3-minimal"], apt)
+        found = re.search(r"(python3\.\d+)-minimal", depends)
+        if found is None:
+            raise subprocess.SubprocessError("python3-minimal names no Python")
+        named = [package.replace("{python}", found[1]) for package in packages]
+    _run(["apt-get", "-q", *flags, "download", *named], apt / "debs")
     for package in sorted((apt / "debs").glob("*.deb")):
         _run(["dpkg-deb", "-x", str(package), str(root)], apt)
     shutil.rmtree(apt)
@@ -100,8 +109,11 @@ def _sources(apt: Path) -> Path:
     return parts
 
 
-def _run(command: Sequence[str], where: Path) -> None:
-    subprocess.run(command, cwd=where, check=True, capture_output=True, timeout=240)
+def _run(command: Sequence[str], where: Path) -> str:
+    ran = subprocess.run(
+        command, cwd=where, check=True, capture_output=True, text=True, timeout=240
+    )
+    return ran.stdout
 
 
 # Our name of an architecture: Debian's, and the directory of its headers.
