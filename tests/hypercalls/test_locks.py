@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from ctypes import byref, c_int, c_void_p
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from rumphyper.hypercalls.errno import Errno
+from rumphyper.hypercalls.families.locks import Locks
 from tests.hypercalls.support import Kernel, Setup
 
 SPIN, KMUTEX = 1, 2
@@ -246,6 +248,29 @@ def test_timedwait_times(setup: Setup, lwp: int) -> None:
     )
     assert setup.call("cv_timedwait", cv, mtx, 1 << 40, 0) == 0
     other.join()
+    assert setup.reports == []
+
+
+class Racing(deque[Any]):
+    """A queue of sleepers in which a signal always beats the end of a wait."""
+
+    def remove(self, waiter: Any) -> None:
+        assert self.popleft() is waiter
+        threading.Timer(0.02, waiter.release).start()
+        raise ValueError("taken by a signal")
+
+
+def test_a_signal_in_the_last_moment_counts(setup: Setup, lwp: int) -> None:
+    """Who has been chosen by a signal does not report that its time was over."""
+    mtx, cv = setup.made("mutex_init", KMUTEX), setup.made("cv_init")
+    locks = setup.family("locks")
+    assert isinstance(locks, Locks)
+    locks._condvars[cv].waiters = Racing()
+    setup.call("mutex_enter", mtx)
+    start = time.monotonic()
+    assert setup.call("cv_timedwait", cv, mtx, 0, 5_000_000) == 0
+    assert time.monotonic() - start >= 0.02  # not before the signal's own end
+    setup.call("mutex_exit", mtx)
     assert setup.reports == []
 
 
