@@ -19,6 +19,8 @@ from rumphyper.hypercalls.errno import errno_text
 TEXT_LIMIT = 64
 """Octets of a string that a trace shows, as strace -s does."""
 
+_Iovec = ctypes.c_size_t * 2
+
 IOVEC_LIMIT = 4
 """Elements of an iovec array that a trace shows."""
 
@@ -142,14 +144,18 @@ def character(value: Any, view: View) -> str:
 
 
 def iovec(value: Any, view: View) -> str:
-    """An array of iovecs whose length is the next argument: addresses and sizes."""
+    """An array of iovecs whose length is the next argument: addresses and sizes.
+
+    Only of a call that has succeeded: the array may be what was wrong.
+    """
     number = address_of(value)
     count = view.values[view.index + 1] if len(view.values) > view.index + 1 else 0
-    if not number or not view.live:
+    if not number or not (view.live and view.done):
         return address(number, view)
     parts = []
     for position in range(min(count, IOVEC_LIMIT)):
-        base, length = (ctypes.c_size_t * 2).from_address(number + 16 * position)
+        where = number + position * ctypes.sizeof(_Iovec)
+        base, length = _Iovec.from_address(where)
         parts.append(f"{{{hex(base)}, {length}}}")
     if count > IOVEC_LIMIT:
         parts.append("...")

@@ -68,6 +68,9 @@ def test_values_are_shown_as_c_has_them(
         f"rumpuser_iovwrite({number.value}, [{{{ctypes.addressof(one):#x}, 3}}, "
         f"{{{ctypes.addressof(two):#x}, 5}}], 2, RUMPUSER_IOV_NOSEEK, [8]) = 0"
     )
+    setup.call("iovread", number, c_void_p(1), 2, 0, byref(done))
+    assert "(3, 0x1, 2, 0," in re.sub(r"\(\d+,", "(3,", last(trace))
+    assert trace.records[-1].result == "14 EFAULT"
     setup.call("close", number)
     buffer = ctypes.create_string_buffer(32)
     setup.call("getparam", b"_RUMPUSER_NCPU", buffer, 32)

@@ -73,14 +73,14 @@ class Files(Family):
 
     def close(self, fd: int) -> int:
         """Write out what is cached and close; the result is always 0."""
-        if fd <= STANDARD:
+        if 0 <= fd <= STANDARD:
             raise HypercallError(
                 f"descriptor {fd}", "not the kernel's to close", "a bug of the kernel"
             )
         with self.upcalls.away():
             try:
                 os.fsync(fd)
-            except OSError:  # a watch or a pipe: nothing to write out
+            except (OSError, ValueError):  # a watch or a pipe: nothing to write out
                 pass
             try:
                 os.close(fd)
@@ -147,6 +147,8 @@ class Files(Family):
         """Write out what is cached, if WRITE is asked for."""
         if not flags & (SYNC_READ | SYNC_WRITE):
             return Errno.EINVAL
+        if fd < 0:
+            return Errno.EBADF
         if flags & SYNC_WRITE:
             try:
                 os.fsync(fd)

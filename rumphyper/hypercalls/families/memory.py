@@ -10,7 +10,7 @@ import mmap
 from typing import Any
 
 from rumphyper.host.libc import MAP_FAILED, libc
-from rumphyper.hypercalls.errno import to_netbsd
+from rumphyper.hypercalls.errno import Errno, to_netbsd
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.report import HypercallError
 
@@ -75,7 +75,7 @@ class Memory(Family):
         alignment = 1 << alignbit
         extra = alignment if alignment > mmap.PAGESIZE else 0
         if size + extra >= 1 << (8 * POINTER_SIZE):
-            return to_netbsd(12)
+            return Errno.ENOMEM
         address = self._mmap(
             prefaddr, size + extra, protection,
             mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0,

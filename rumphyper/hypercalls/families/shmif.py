@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from rumphyper.host.libc import MAP_FAILED, libc
-from rumphyper.hypercalls.errno import from_oserror, to_netbsd
+from rumphyper.hypercalls.errno import Errno, from_oserror, to_netbsd
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.upcalls import Upcalls
 
@@ -45,6 +45,8 @@ class Shmif(Family):
             os.ftruncate(fd, length)
         except OSError as error:
             return from_oserror(error)
+        except OverflowError:  # no off_t is that large
+            return Errno.EINVAL
         protection = mmap.PROT_READ | mmap.PROT_WRITE
         address = self._mmap(0, length, protection, mmap.MAP_SHARED, fd, 0)
         if address == MAP_FAILED:
@@ -69,7 +71,7 @@ class Shmif(Family):
             if watch != handlep[0]:
                 os.close(watch)
             # For a descriptor that is not open, /proc has no such file.
-            return to_netbsd(number) if _is_open(fd) else to_netbsd(9)
+            return to_netbsd(number) if _is_open(fd) else Errno.EBADF
         handlep[0] = watch
         return 0
 
