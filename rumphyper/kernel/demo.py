@@ -29,8 +29,11 @@ STATION4, STATION6 = IPv4Interface("10.0.0.1/24"), IPv6Interface("fd00::1/64")
 KERNEL4, KERNEL6 = IPv4Interface("10.0.0.2/24"), IPv6Interface("fd00::2/64")
 TARGETS: tuple[Address, ...] = (KERNEL4.ip, KERNEL6.ip)
 
-GRACE = 0.25
+GRACE = 1.0
 """Seconds that a ping under way still has when the user wants to stop."""
+
+PATIENCE = 5.0
+"""Seconds that an answer may take: a busy machine is no lost frame."""
 
 Say = Callable[[str], object]
 Starter = Callable[[str, "Trace", Say], AbstractContextManager[object]]
@@ -140,7 +143,7 @@ class Station:
     ) -> Iterator[Reply | Lost]:
         """Ping ``target``; yield what happens as it happens."""
         stack = Stack(self.link.mac, [STATION4], [STATION6])
-        pinger = Pinger(stack, target, count=count, interval=interval)
+        pinger = Pinger(stack, target, count=count, interval=interval, timeout=PATIENCE)
         try:
             while (deadline := pinger.deadline()) is not None:
                 self._exchange(pinger, deadline)
