@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,20 @@ def test_it_finds_its_hypercalls_in_the_global_scope() -> None:
     assert lines[0] == "rumpuser_init"
     assert lines.count("True") == 3
     assert "Traceback" not in run.stderr
+
+
+@needs_thunks
+def test_the_example_of_its_page_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/mini.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert "shmif:/tmp/bus" in example
+    run = subprocess.run(
+        [sys.executable, "-c", example.replace("/tmp/bus", str(tmp_path / "bus"))],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (run.returncode, "Traceback" in run.stderr) == (0, False)
+    assert "virt0: address 10.0.0.2/24" in run.stdout
+    assert "Statistics(uptime=0." in run.stdout
