@@ -51,7 +51,10 @@ class Inbox:
         self._copy = b""
         self._begin = position
         self._offset = 0
+        self._cut = False
+        """Whether the copy may end in the middle of a packet."""
         self._more = False
+        """Whether there was more on the bus than the copy."""
 
     @property
     def ended(self) -> bool:
@@ -94,13 +97,14 @@ class Inbox:
             self.laps += 1
         self._begin, self._copy, self._offset = start, copy, 0
         self.position = start + len(copy)
+        self._cut = len(copy) == CHUNK
         self._more = len(copy) == limit or (lapped and not copy)
         return bool(copy) or lapped
 
     def _leave_rest(self) -> None:
         """Go back to the packet that the end of the stretch has cut off."""
         place = self._begin + self._offset
-        check_rest(self._bus, place, self._copy[self._offset :], self._more)
+        check_rest(self._bus, place, self._copy[self._offset :], self._cut)
         self.position, self._copy, self._offset = place, b"", 0
 
 
