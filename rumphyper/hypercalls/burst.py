@@ -46,6 +46,7 @@ class Burst:
     One thread uses it; any thread may `wake` it.
     """
 
+    frames = FRAMES
     header = 0
     """Octets in front of each frame in its buffer that are not delivered."""
 
@@ -56,21 +57,21 @@ class Burst:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._poll.register(self._event, select.POLLIN)
-        self._memory = mmap.mmap(-1, FRAMES * room)
-        base = ctypes.addressof(pin(self._memory, 0, FRAMES * room))
-        starts = [base + index * room for index in range(FRAMES)]
-        self._iovecs = (ctypes.c_size_t * (2 * FRAMES))()
-        self._iovecs[::2] = [start + self.header for start in starts]
+        self.memory = mmap.mmap(-1, self.frames * room)
+        base = ctypes.addressof(pin(self.memory, 0, self.frames * room))
+        self.starts = [base + index * room for index in range(self.frames)]
+        self.iovecs = (ctypes.c_size_t * (2 * self.frames))()
+        self.iovecs[::2] = [start + self.header for start in self.starts]
         number, size = ctypes.c_int(fd), ctypes.c_size_t(room)
-        self._reads = [(number, ctypes.c_void_p(start), size) for start in starts]
-        self._read = ctypes.CFUNCTYPE(ctypes.c_ssize_t, use_errno=True)(
+        self.reads = [(number, ctypes.c_void_p(start), size) for start in self.starts]
+        self.read_one = ctypes.CFUNCTYPE(ctypes.c_ssize_t, use_errno=True)(
             ("read", libc())
         )
         self._count = ctypes.c_size_t()
         self._walk = libc().lfind
         self._arguments = (
             ctypes.c_void_p(softc),
-            ctypes.byref(self._iovecs),
+            ctypes.byref(self.iovecs),
             ctypes.byref(self._count),
             ctypes.c_size_t(IOVEC),
             ctypes.c_void_p(thunk),
@@ -85,21 +86,26 @@ class Burst:
 
         Raises HostError when the descriptor fails.
         """
-        iovecs, read = self._iovecs, self._read
-        header, octets, number = self.header, 0, 0
-        for number, arguments in enumerate(self._reads):
+        number = self._fill()
+        if not number and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
+            raise failure("receive", "the interface is gone: create it again")
+        self.received += number
+        self._count.value = number
+        return number
+
+    def _fill(self) -> int:
+        """Read until there is no more or no buffer is left."""
+        iovecs, read = self.iovecs, self.read_one
+        octets = 0
+        for number, arguments in enumerate(self.reads):
             count = read(*arguments)
             if count <= 0:
                 break
             octets += count
-            iovecs[2 * number + 1] = count - header
+            iovecs[2 * number + 1] = count
         else:
-            number = FRAMES
-        if not number and ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
-            raise failure("receive", "the interface is gone: create it again")
-        self.received += number
+            number = self.frames
         self.received_bytes += octets
-        self._count.value = number
         return number
 
     def deliver(self) -> None:

@@ -56,7 +56,10 @@ class Interface:
         self.name = name
         self.dying = False
         self.burst: Burst | None = None
-        """Present where frames pass by the link's descriptor, not the link."""
+        """Present where frames arrive by the link's descriptor, not the link."""
+
+        self.sends_by_fd = False
+        """Whether the kernel's handle is that descriptor, for writev(2)."""
 
         self.dropped = 0
         """Frames from the kernel that the link did not take."""

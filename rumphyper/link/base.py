@@ -122,6 +122,9 @@ class Link(abc.ABC):
         """
         return None
 
+    frame_header: int = 0
+    """Octets of virtio-net header in front of each frame on `frame_fd`."""
+
     @property
     def closed(self) -> bool:
         return self._closed

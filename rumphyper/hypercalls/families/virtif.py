@@ -20,6 +20,7 @@ from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.handles import Handles
 from rumphyper.hypercalls.receiver import Component, Interface, receive
 from rumphyper.hypercalls.report import HypercallError, Reporter
+from rumphyper.hypercalls.superburst import SuperBurst, kernel_sum
 from rumphyper.hypercalls.tables.virtif import DELIVER
 from rumphyper.link.base import BATCH, Link
 from rumphyper.link.linkstr import open_link
@@ -138,7 +139,14 @@ class Virtif(Family):
             if self._thunks is None:
                 self._thunks = deliver_each(deliver)
             thunk = self._thunks.address("deliver_one")
-            interface.burst = Burst(fd, link.max_frame, interface.softc, thunk)
+            kind, room = Burst, link.max_frame
+            if link.frame_header:
+                kind, room = SuperBurst, room + link.frame_header
+            burst = kind(fd, room, interface.softc, thunk)
+            if isinstance(burst, SuperBurst):
+                burst.compute = kernel_sum()
+            interface.burst = burst
+            interface.sends_by_fd = not link.frame_header
             handle = fd
             self._interfaces[fd] = interface
         self._choose_sender()
@@ -151,7 +159,7 @@ class Virtif(Family):
 
     def _choose_sender(self) -> None:
         """Let C send where every handle is a descriptor, else `send`."""
-        natives = [item.burst is not None for item in self._interfaces.values()]
+        natives = [item.sends_by_fd for item in self._interfaces.values()]
         sender = "libc" if natives and all(natives) else "python"
         if sender != self._sender and self._hypervisor is not None:
             self._sender = sender
