@@ -20,6 +20,7 @@ with ``noreturn``, which leaves no frame of its own.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from ctypes import RTLD_LOCAL
 
@@ -29,6 +30,7 @@ from rumphyper.errors import HostError, UnsupportedError
 from rumphyper.host import loader, machine
 from rumphyper.host.arch import abi
 from rumphyper.host.elf import SharedObject, Symbol
+from rumphyper.host.libc import libc
 from rumphyper.host.library import (
     COMMON_SIZE,
     PROBE_HEADER,
@@ -38,7 +40,7 @@ from rumphyper.host.library import (
 from rumphyper.host.machine.template import Code, Machine
 from rumphyper.host.recorder import HEADER, check_capacity
 
-__all__ = ["ThunkBuilder", "ThunkLibrary", "check_supported", "supported"]
+__all__ = ["ThunkBuilder", "ThunkLibrary", "check_supported", "probe", "supported"]
 
 SWITCH = "RUMPHYPER_THUNKS"
 """Set to 0 in the environment, no thunk is used, as if there were no template."""
@@ -60,6 +62,22 @@ def check_supported() -> Machine:
     if os.environ.get(SWITCH) == "0":
         raise UnsupportedError("thunks", f"{SWITCH}=0 forbids them", "unset it")
     return templates
+
+
+def probe() -> None:
+    """Prove that thunks work here: load one and call it.
+
+    Raises UnsupportedError (no templates, or forbidden) or HostError (the host
+    lets no code be loaded), whose texts say why and what to do.
+    """
+    builder = ThunkBuilder("librumphyper-probe.so")
+    builder.bound("probe", 1)
+    thunk = builder.load()["probe"]
+    thunk.target = libc().abs
+    thunk.args[0] = -42
+    if ctypes.CFUNCTYPE(ctypes.c_int)(thunk.address)() != 42:
+        remedy = f"set {SWITCH}=0 and report this processor"
+        raise HostError("thunks", "a thunk gave a wrong result", remedy)
 
 
 @attrs.frozen

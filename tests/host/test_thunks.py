@@ -424,6 +424,17 @@ def test_double_and_missing_names() -> None:
         load(lambda b: None)
 
 
+def test_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    thunks.probe()
+
+    def refused(*_: object) -> None:
+        raise HostError("librumphyper-probe.so", "Operation not permitted")
+
+    monkeypatch.setattr("rumphyper.host.loader.load", refused)
+    with pytest.raises(HostError, match="not permitted"):
+        thunks.probe()
+
+
 def test_switch_forbids_thunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(thunks.SWITCH, "0")
     assert not thunks.supported()
