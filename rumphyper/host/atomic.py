@@ -66,12 +66,9 @@ class Word:
             except (HostError, UnsupportedError):
                 if way:
                     raise
-        libatomic.library()
-        at = self._address
-        self._swap = swap = libatomic.compare_and_swap
-        self._exchange = exchange = libatomic.exchange
-        self.acquire = lambda: swap(at, 0, 1)
-        self.release = lambda: exchange(at, 0)
+        self._swap = libatomic.compare_and_swap
+        self._exchange = libatomic.exchange
+        self.acquire, self.release = libatomic.bind(self._address)
         return "libatomic"
 
     def compare_and_swap(self, expected: int, new: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 
 from rumphyper.errors import UnsupportedError
 
@@ -54,3 +55,23 @@ def compare_and_swap(word: int, expected: int, new: int) -> bool:
 def exchange(word: int, new: int) -> int:
     """Set the 32-bit word at an address to ``new`` and return what it held."""
     return int(library().__atomic_exchange_4(word, new, SEQ_CST))
+
+
+def bind(address: int) -> tuple[Callable[[], int], Callable[[], int]]:
+    """Acquire (0 to 1 if it is 0) and release (to 0) of the word at an address.
+
+    Without prototypes, which the constant arguments do not need and which cost
+    ctypes more than half of the time.
+    """
+    swap, exchange = (
+        library()[name]
+        for name in ("__atomic_compare_exchange_4", "__atomic_exchange_4")
+    )
+    swap.restype, exchange.restype = ctypes.c_bool, ctypes.c_uint32
+    word, word_type, byref = ctypes.c_void_p(address), ctypes.c_uint32, ctypes.byref
+
+    def acquire() -> int:
+        # A word of its own for each call: libatomic writes there what it saw.
+        return bool(swap(word, byref(word_type()), 1, SEQ_CST, SEQ_CST))
+
+    return acquire, functools.partial(exchange, word, 0, SEQ_CST)

@@ -119,6 +119,16 @@ def test_thunks_come_first_and_libatomic_takes_over(
         Word(bytearray(4), 0, "thunks")
 
 
+def test_failed_acquires_leave_no_trace() -> None:
+    # libatomic writes the value it saw into its argument "expected".
+    with Word(bytearray(4), 0, "libatomic") as word:
+        word.exchange(7)
+        assert [word.acquire() for _ in range(3)] == [0, 0, 0]
+        assert word.value == 7
+        assert word.release() == 7
+        assert word.acquire()
+
+
 def test_no_way_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise OSError("libatomic.so.1: cannot open shared object file")
