@@ -69,6 +69,7 @@ def test_anonmmap(setup: Setup) -> None:
         setup.call("unmap", where, size)
         assert not mapped(where.value)
     assert setup.call("anonmmap", None, 0, 0, 0, byref(where)) == Errno.EINVAL
+    assert setup.call("anonmmap", None, 0, 21, 0, byref(where)) == Errno.EINVAL
     assert setup.call("anonmmap", None, 1 << 62, 0, 0, byref(where)) == Errno.ENOMEM
     assert setup.call("anonmmap", None, c_size_t(-1), 21, 0, byref(where)) == 12
     assert setup.call("anonmmap", None, page, 64, 0, byref(where)) == Errno.EINVAL

@@ -72,6 +72,8 @@ class Memory(Family):
             protection |= mmap.PROT_EXEC
         if not 0 <= alignbit < 8 * POINTER_SIZE - 1:
             raise HypercallError(f"alignment of 2 ** {alignbit}", "out of range")
+        if not size:
+            return Errno.EINVAL
         alignment = 1 << alignbit
         extra = alignment if alignment > mmap.PAGESIZE else 0
         if size + extra >= 1 << (8 * POINTER_SIZE):
