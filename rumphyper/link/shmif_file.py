@@ -20,11 +20,11 @@ import attrs
 
 from rumphyper.errors import CorruptError, HostError
 from rumphyper.host.libc import from_oserror
-from rumphyper.ring.shmif import MAGIC, SIZE, VERSION, VERSION_WORD
+from rumphyper.ring.shmif import MAGIC, SIZE, VERSION, VERSION_WORD, VERSIONS
 
 MODE = 0o600
-_WORD = struct.Struct("=I")
-_WAKE = _WORD.pack(VERSION)
+_KIND = struct.Struct("=II")  # magic and version
+_WAKE = struct.pack("=I", VERSION)
 _NOT_OURS = "choose another path, or remove the file if nobody needs it"
 _REMEDIES = {
     errno.EACCES: "bus files have mode 0600: be their owner, or chmod them",
@@ -145,8 +145,8 @@ def _make_real(fd: int, path: str) -> None:
     if status.st_size not in (0, SIZE):
         return
     if status.st_size == SIZE:
-        magic = _WORD.unpack(os.pread(fd, _WORD.size, 0))[0]
-        if magic not in (0, MAGIC):
+        magic, version = _KIND.unpack(os.pread(fd, _KIND.size, 0))
+        if magic not in (0, MAGIC) or version not in VERSIONS:
             return
     else:
         # At once, as in the C driver: nobody ever sees a size in between.

@@ -116,7 +116,7 @@ class BusLock:
             held.extend(iter(self._word.acquire, 0))
             if held:
                 return
-        pause, still = FIRST_PAUSE, 0.0
+        pause, still, look_at = FIRST_PAUSE, 0.0, DEAD_TIMEOUT
         before: object = None
         while not held:
             self._check()
@@ -126,10 +126,12 @@ class BusLock:
                 raise self._bus.corrupt("lock", value, "it is 0 or 1")
             now = value, mark, self._bus.state
             if now != before:
-                before, still = now, 0.0
-            elif value and self._may_take(mark, still):
-                self._take_over(mark, held)
-                continue
+                before, still, look_at = now, 0.0, DEAD_TIMEOUT
+            elif value and still >= look_at:
+                if self._may_take(mark, still):
+                    self._take_over(mark, held)
+                    continue
+                look_at = still * 1.25 + DEAD_TIMEOUT
             time.sleep(pause)
             still += pause
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -137,8 +139,6 @@ class BusLock:
 
     def _may_take(self, mark: int, still: float) -> bool:
         """Whether the holder with this mark, unmoved for so long, has gone."""
-        if still < DEAD_TIMEOUT:
-            return False
         gone = is_gone(mark)
         if gone is not None:
             if not gone and still >= HOLDER_TIMEOUT:
