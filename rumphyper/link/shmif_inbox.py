@@ -11,10 +11,10 @@ from rumphyper.link.shmif_file import BusFile
 from rumphyper.link.shmif_lock import BusLock
 from rumphyper.ring.shmif import CHUNK, Bus
 from rumphyper.ring.shmif_frames import check_rest
-from rumphyper.ring.shmif_read import State, peek, settled, take
+from rumphyper.ring.shmif_read import State, Stretch, peek, settled, take
 
 T = TypeVar("T")
-Fetch = Callable[[int, int], "tuple[int, bytes]"]
+Fetch = Callable[[int, int], Stretch]
 Splitter = Callable[[bytes, int, int, "int | None"], "tuple[list[T], int]"]
 
 PASSES = 16
@@ -91,14 +91,14 @@ class Inbox:
             if limit <= 0:
                 self._more = False
                 return False
-        start, copy = self._fetch(self.position, limit)
+        start, copy, more = self._fetch(self.position, limit)
         lapped = start != self.position
         if lapped:
             self.laps += 1
         self._begin, self._copy, self._offset = start, copy, 0
         self.position = start + len(copy)
-        self._cut = len(copy) == CHUNK
-        self._more = len(copy) == limit or (lapped and not copy)
+        self._more = more
+        self._cut = more and limit == CHUNK
         return bool(copy) or lapped
 
     def _leave_rest(self) -> None:
@@ -130,7 +130,7 @@ class LockedFetch:
         self._bus.check_kind()
         return self._bus.state
 
-    def __call__(self, position: int, limit: int) -> tuple[int, bytes]:
+    def __call__(self, position: int, limit: int) -> Stretch:
         self._file.check_size()
         found = None
         if LOADS_IN_ORDER:
@@ -186,7 +186,7 @@ class WatcherFetch:
                 self._stuck = now
         return before
 
-    def __call__(self, position: int, limit: int) -> tuple[int, bytes]:
+    def __call__(self, position: int, limit: int) -> Stretch:
         while True:
             found = peek(self._bus, self.attach(), position, limit)
             if found is not None:

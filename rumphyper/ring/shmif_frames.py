@@ -47,7 +47,7 @@ def split(
         length, _, _, sender = unpack(copy, offset)
         begin = offset + HEADER_SIZE
         behind = begin + length
-        if behind > size:
+        if behind > size or length > MAX_LENGTH:
             break
         if length == previous:
             run = _run(copy, offset, length, limit - len(frames), own)
@@ -101,7 +101,7 @@ def split_packets(
     while offset <= len(copy) - HEADER_SIZE and len(packets) < limit:
         length, seconds, microseconds, sender = HEADER.unpack_from(copy, offset)
         begin = offset + HEADER_SIZE
-        if begin + length > len(copy):
+        if begin + length > len(copy) or length > MAX_LENGTH:
             break
         offset = begin + length
         if sender != own and length >= MIN_FRAME:

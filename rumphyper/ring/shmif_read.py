@@ -30,16 +30,22 @@ from rumphyper.ring.shmif import (
 )
 
 State = tuple[int, int, int]
+"""Generation, first and last."""
+Stretch = tuple[int, bytes, bool]
+"""Where a copy starts, the copy, and whether there is more behind it.
+
+The copy is empty at the end of the bus. It starts later than asked when the
+bus has lapped the reader. When there is more, its last packet may be cut off.
+"""
 
 
-def take(bus: Bus, position: int, limit: int = CHUNK) -> tuple[int, bytes]:
+def take(bus: Bus, position: int, limit: int = CHUNK) -> Stretch:
     """Copy at most ``limit`` octets from ``position`` on, holding the lock.
 
-    Returns where the copy starts and the copy: empty at the end of the bus. It
-    starts later than asked when the bus has lapped the reader. The copy's last
-    packet may be cut off by the limit. CorruptError.
+    CorruptError.
     """
-    return _copy(bus, bus.state, position, limit)[1:]
+    end, start, copy = _copy(bus, bus.state, position, limit)
+    return start, copy, start + len(copy) < end
 
 
 def _copy(bus: Bus, state: State, position: int, limit: int) -> tuple[int, int, bytes]:
@@ -63,9 +69,7 @@ def settled(bus: Bus) -> State | None:
     return state if not bus.words[LOCK_WORD] and bus.state == state else None
 
 
-def peek(
-    bus: Bus, state: State, position: int, limit: int = CHUNK
-) -> tuple[int, bytes] | None:
+def peek(bus: Bus, state: State, position: int, limit: int = CHUNK) -> Stretch | None:
     """Like `take` without the lock: copy what was there at ``state``.
 
     ``state`` comes from `settled`. Only octets that nobody has touched since
@@ -82,10 +86,13 @@ def peek(
     first, last = bus.words[FIRST_WORD], bus.words[LAST_WORD]
     # Read last: an old generation with new offsets would hide a whole lap.
     laps = bus.generation - state[0]
+    more = start + len(copy) < end
     if not laps and first == state[1] and last >= state[2]:
-        return start, copy
+        return start, copy, more
     moved = (last - state[2]) % DATA_SIZE
     if moved > DATA_SIZE // 2 or laps != (1 if last < state[2] else 0):
         return None
     intact = bus.oldest(end, state[1]) + (first - state[1]) % DATA_SIZE
-    return (start, copy) if intact <= start else (intact, copy[intact - start :])
+    if intact > start:
+        return intact, copy[intact - start :], True
+    return start, copy, more

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rumphyper.errors import CorruptError
-from rumphyper.link.shmif_inbox import Inbox
+from rumphyper.link.shmif_inbox import Fetch, Inbox
 from rumphyper.ring.shmif import (
     CHUNK,
     DATA,
@@ -23,7 +22,7 @@ from rumphyper.ring.shmif import (
     Bus,
 )
 from rumphyper.ring.shmif_frames import split, split_packets
-from rumphyper.ring.shmif_read import peek, settled, take
+from rumphyper.ring.shmif_read import Stretch, peek, settled, take
 from rumphyper.ring.shmif_write import Writer, join
 
 PACKETS = DATA_SIZE // HEADER_SIZE + 1
@@ -67,8 +66,8 @@ def set_header(
     struct.pack_into("=QII", memory, 8, generation, first, last)
 
 
-def fetcher(bus: Bus, locked: bool) -> Callable[[int, int], tuple[int, bytes]]:
-    def fetch(position: int, limit: int) -> tuple[int, bytes]:
+def fetcher(bus: Bus, locked: bool) -> Fetch:
+    def fetch(position: int, limit: int) -> Stretch:
         if locked:
             return take(bus, position, limit)
         state = settled(bus)

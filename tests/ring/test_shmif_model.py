@@ -36,13 +36,13 @@ class OurReader:
         found: list[bytes] = []
         while True:
             if self.locked:
-                start, copy = take(self.bus, self.position, limit)
+                start, copy, more = take(self.bus, self.position, limit)
             else:
                 state = settled(self.bus)
                 assert state is not None
                 looked = peek(self.bus, state, self.position, limit)
                 assert looked is not None
-                start, copy = looked
+                start, copy, more = looked
             if start != self.position:
                 self.laps += 1
             if not copy:
@@ -55,7 +55,7 @@ class OurReader:
                     break
             rest = copy[offset:]
             if rest:
-                check_rest(self.bus, start + offset, rest, len(copy) == limit)
+                check_rest(self.bus, start + offset, rest, more)
             self.position = start + offset
 
 
@@ -213,7 +213,7 @@ def test_stamps_and_senders_come_with_the_packets() -> None:
     position = room.bus.end()
     room.we_send([b"a" * 20, b"b" * 20])
     room.driver.send(b"c" * 30, THEIRS)
-    _, copy = take(room.bus, position)
+    _, copy, _ = take(room.bus, position)
     packets, offset = split_packets(copy, 0, 9, None)
     assert offset == len(copy)
     assert packets == [
