@@ -14,11 +14,11 @@ from scapy.packet import Packet
 
 from rumphyper.host import thunks
 from rumphyper.hypercalls.superburst import (
-    NEEDS_CSUM,
     SuperBurst,
     kernel_sum,
     python_sum,
 )
+from rumphyper.net.vnet import NEEDS_CSUM, complete
 
 from .test_burst import SOFTC, Kernel
 
@@ -68,6 +68,8 @@ def test_the_checksum_is_what_scapy_makes_of_it(
         burst.deliver()
         burst.close()
     assert kernel.frames == [right, frame]
+    assert complete(header + frame) == right
+    assert complete(bytes(10) + frame) == frame
 
 
 @pytest.mark.parametrize("place", [(60, 0), (50, 9), (65535, 65535), (0, 59)])
@@ -83,6 +85,8 @@ def test_a_place_outside_of_the_frame_is_left_alone(place: tuple[int, int]) -> N
         burst.deliver()
         burst.close()
     assert kernel.frames == [frame]
+    header = struct.pack("=BBHHHH", NEEDS_CSUM, 0, 0, 0, *place)
+    assert complete(header + frame) == frame
 
 
 def test_without_a_kernel_python_computes() -> None:
