@@ -22,6 +22,7 @@ from rumphyper.kernel.busfile import check_bus_file
 from rumphyper.kernel.control import change_route, ioctl
 from rumphyper.kernel.interface import Interface, parse_plain
 from rumphyper.kernel.netaddr import Address, embed_scope, pack, pack_link, pack_mask
+from rumphyper.kernel.jumbo import set_mtu
 from rumphyper.kernel.rtsock import (
     RTA_DST,
     RTA_GATEWAY,
@@ -131,8 +132,8 @@ class NetworkCalls:
         finally:
             self.virtif.links.pop(unit, None)
         interface = self._keep(Interface(self._self, name, linkstr, link))
-        if link.mtu < interface.mtu:
-            interface.mtu = link.mtu
+        if link.mtu != interface.mtu:
+            set_mtu(self._self, name, link.mtu)
         return interface
 
     def _create_shmif(
