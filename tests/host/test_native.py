@@ -164,7 +164,9 @@ static unsigned lock;
 static long guarded;
 long add(long (*take)(void *, unsigned, unsigned), unsigned (*put)(void *, unsigned))
 {
-    while (!take(&lock, 0, 1)) ;
+    static volatile int stuck; /* a broken lock must fail, not hang */
+    for (long spins = 0; !stuck && !take(&lock, 0, 1); spins++)
+        stuck = spins > 1L << 27;
     guarded++;
     return put(&lock, 0);
 }
