@@ -50,6 +50,9 @@ class Pool:
 
 POOL = Pool()
 
+_byref = ctypes.byref
+_from_buffer = ctypes.c_char.from_buffer
+
 
 class _PyBuffer(ctypes.Structure):
     """Py_buffer, part of CPython's stable ABI since 3.11 and unchanged before."""
@@ -104,6 +107,8 @@ def readable(data: Buffer) -> tuple[Pointer, int, Pinned | None]:
     """Pointer, size and what must be held while a call reads ``data``."""
     if isinstance(data, bytes):
         return data, len(data), None
+    if type(data) is bytearray and data:
+        return _byref(_from_buffer(data)), len(data), None
     pinned = Pinned(data)
     return ctypes.c_void_p(pinned.address), pinned.size, pinned
 
@@ -114,6 +119,8 @@ def writable(buffer: Buffer) -> tuple[Pointer, int]:
     The pointer keeps the buffer exported. Raises TypeError for a read-only
     buffer, as socket.recv_into does.
     """
+    if type(buffer) is bytearray and buffer:
+        return _byref(_from_buffer(buffer)), len(buffer)
     view = memoryview(buffer)
     size = view.nbytes
     if view.readonly:
@@ -122,4 +129,4 @@ def writable(buffer: Buffer) -> tuple[Pointer, int]:
         )
     if not size:
         return b"", 0
-    return ctypes.byref(ctypes.c_char.from_buffer(view)), size
+    return _byref(_from_buffer(view)), size

@@ -11,7 +11,7 @@ from rumphyper.kernel import constants, sockaddr
 from rumphyper.kernel.constants import failure
 from rumphyper.kernel.poll import POLLIN, POLLOUT, deadline_of, wait
 from rumphyper.kernel.sockaddr import Address
-from rumphyper.kernel.sockbase import Name
+from rumphyper.kernel.sockbase import F_DUPFD_CLOEXEC, Name
 from rumphyper.kernel.sockoptions import SocketOptions
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SocketConnecting(SocketOptions):
         self._context.bury()
         while True:
             fd = self._calls.paccept(
-                self._fd, name.raw, name.pointer, None, constants.SOCK_NOSIGPIPE
+                self._fd, name.raw, name.pointer, None, constants.SOCK_FLAGS
             )
             if fd >= 0:
                 break
@@ -120,7 +120,7 @@ class SocketConnecting(SocketOptions):
         """Another socket object with a descriptor of its own."""
         from rumphyper.kernel.sockets import Socket
 
-        fd = self._calls.do("dup", self._fd)
+        fd = self._calls.do("fcntl", self._fd, F_DUPFD_CLOEXEC, 0)
         made = Socket(self._context, fd, self._family, self._type, self._proto)
         made._listening = self._listening
         made._timeout = self._timeout

@@ -46,10 +46,11 @@ class Descriptors:
 
     def _do(self, name: str, path: Path, *args: Any) -> int:
         """Make the call on a path; errors carry it as ``filename``."""
-        result: int = getattr(self._calls, name)(raw_path(path), *args)
-        if result < 0:
-            raise failure(-result, path)
-        return result
+        try:
+            return self._calls.do(name, raw_path(path), *args)
+        except OSError as error:
+            error.filename = path
+            raise
 
     def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
         """A descriptor of the kernel; ``flags`` are the host's O_*."""

@@ -20,7 +20,7 @@ from rumphyper.kernel.files import open_file
 from rumphyper.kernel.filesystem import FileSystem
 from rumphyper.kernel.poll import Descriptor, Poll, select
 from rumphyper.kernel.resolve import AddressInfo
-from rumphyper.kernel.sockbase import Name, SocketContext
+from rumphyper.kernel.sockbase import F_GETFL, O_NONBLOCK, Name, SocketContext
 from rumphyper.kernel.sockets import Socket
 from rumphyper.kernel.transport import Calls, Transport
 
@@ -70,26 +70,27 @@ class Face:
 
     def socket(
         self,
-        family: int = host_socket.AF_INET,
-        type: int = host_socket.SOCK_STREAM,
-        proto: int = 0,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
         fileno: int | None = None,
     ) -> Socket:
         """A socket of the kernel, as socket.socket with the host's constants.
 
-        ``fileno`` takes over a descriptor of the kernel (see `Socket.detach`).
-        Raises the OSError of the kernel's errno.
+        By default TCP over IPv4. ``fileno`` takes over a descriptor of the
+        kernel (see `Socket.detach`) and asks it for what is not given. Raises
+        the OSError of the kernel's errno.
         """
-        family = host_socket.AF_INET if family == -1 else family
-        kind = type & ~(_SOCK_NONBLOCK | _SOCK_CLOEXEC)
         if fileno is not None:
-            return self._adopt(fileno, proto)
+            return self._adopt(fileno, family, type, proto)
+        family = host_socket.AF_INET if family == -1 else family
+        type = host_socket.SOCK_STREAM if type == -1 else type
+        proto = max(proto, 0)
+        kind = type & ~(_SOCK_NONBLOCK | _SOCK_CLOEXEC)
         self._context.bury()
-        number = constants.type_to_netbsd(kind) | constants.SOCK_NOSIGPIPE
-        fd = self.calls.do(
-            "socket", constants.family_to_netbsd(family), number, max(proto, 0)
-        )
-        return self._wrap(fd, family, kind, max(proto, 0), type & _SOCK_NONBLOCK)
+        number = constants.type_to_netbsd(kind) | constants.SOCK_FLAGS
+        fd = self.calls.do("socket", constants.family_to_netbsd(family), number, proto)
+        return self._wrap(fd, family, kind, proto, type & _SOCK_NONBLOCK)
 
     def _wrap(
         self, fd: int, family: int, kind: int, proto: int, nonblock: int = 0
@@ -101,17 +102,30 @@ class Face:
             sock.settimeout(timeout)
         return sock
 
-    def _adopt(self, fd: int, proto: int) -> Socket:
+    def _adopt(self, fd: int, family: int, kind: int, proto: int) -> Socket:
+        if not isinstance(fd, int):
+            raise TypeError(f"fileno must be an integer, not {fd.__class__.__name__}")
         if fd < 0:
             raise ValueError("negative file descriptor")
         name = Name()
         self.calls.do("getsockname", fd, name.raw, name.pointer)
-        family = constants.FAMILY_TO_HOST.get(name.raw[1][0], name.raw[1][0])
-        probe = Socket(self._context, fd, family, 0, max(proto, 0))
-        kind = int(probe.getsockopt(host_socket.SOL_SOCKET, host_socket.SO_TYPE))
-        probe._type = constants.TYPE_TO_HOST.get(kind, kind)
-        probe._set_slices()
-        return probe
+        if family == -1:
+            number = name.raw.raw[1]
+            family = constants.FAMILY_TO_HOST.get(number, constants.Native(number))
+        length = ctypes.c_uint(4)
+        found = ctypes.c_int()
+        self.calls.do(
+            *("getsockopt", fd, constants.SOL_SOCKET, constants.SO_TYPE),
+            *(ctypes.byref(found), ctypes.byref(length)),
+        )
+        if kind == -1:
+            kind = constants.TYPE_TO_HOST.get(found.value, found.value)
+        made = Socket(self._context, fd, family, kind, max(proto, 0))
+        made._set_slices()
+        if self.calls.do("fcntl", fd, F_GETFL, 0) & O_NONBLOCK:
+            made._timeout = 0.0
+            made._settle()
+        return made
 
     def socketpair(
         self,
@@ -122,7 +136,7 @@ class Face:
         """Two connected local sockets."""
         self._context.bury()
         kind = type & ~(_SOCK_NONBLOCK | _SOCK_CLOEXEC)
-        number = constants.type_to_netbsd(kind) | constants.SOCK_NOSIGPIPE
+        number = constants.type_to_netbsd(kind) | constants.SOCK_FLAGS
         pair = (ctypes.c_int * 2)()
         self.calls.do(
             "socketpair", constants.family_to_netbsd(family), number, proto, pair
@@ -172,6 +186,7 @@ class Face:
         family: int = host_socket.AF_INET,
         backlog: int | None = None,
         reuse_port: bool = False,
+        dualstack_ipv6: bool = False,
     ) -> Socket:
         """A listening TCP socket; as socket.create_server."""
         sock = self.socket(family, host_socket.SOCK_STREAM)
@@ -180,6 +195,9 @@ class Face:
             sock.setsockopt(level, host_socket.SO_REUSEADDR, 1)
             if reuse_port:
                 sock.setsockopt(level, host_socket.SO_REUSEPORT, 1)
+            if family == host_socket.AF_INET6:
+                only = 0 if dualstack_ipv6 else 1
+                sock.setsockopt(host_socket.IPPROTO_IPV6, host_socket.IPV6_V6ONLY, only)
             sock.bind(address)
             if backlog is None:
                 sock.listen()

@@ -185,9 +185,9 @@ class FileSystem(Descriptors):
     def chown(self, path: Path | int, uid: int, gid: int) -> None:
         """Change owner and group of a file; -1 leaves one as it is."""
         if isinstance(path, int):
-            self._calls.do("fchown", path, uid, gid)
+            self._calls.do("fchown", path, *map(ctypes.c_uint, (uid, gid)))
         else:
-            self._do("chown", path, uid, gid)
+            self._do("chown", path, *map(ctypes.c_uint, (uid, gid)))
 
     def utime(
         self,

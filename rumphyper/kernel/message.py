@@ -9,6 +9,7 @@ cmsghdr is 12 octets and data starts aligned to the machine's word.
 from __future__ import annotations
 
 import ctypes
+import operator
 import socket
 import struct
 import time
@@ -75,11 +76,20 @@ def _type_to_host(level: int, kind: int) -> tuple[int, int]:
     return host_level, constants.OPTION_TO_HOST.get(level, {}).get(kind, kind)
 
 
+def _checked(item: Any) -> tuple[int, int, bytes]:
+    if not isinstance(item, Sequence) or len(item) != 3:
+        raise TypeError("sendmsg() argument 2 must hold (level, type, data) triples")
+    level, kind, data = item
+    return operator.index(level), operator.index(kind), bytes(memoryview(data))
+
+
 def pack_ancillary(items: Iterable[tuple[int, int, Any]]) -> bytes:
-    """NetBSD's control octets of the host's (level, type, data) triples."""
+    """NetBSD's control octets of the host's (level, type, data) triples.
+
+    Raises TypeError for another form, OSError(ENOPROTOOPT) for an unknown type.
+    """
     whole = bytearray()
-    for level, kind, data in items:
-        raw = bytes(memoryview(data))
+    for level, kind, raw in [_checked(item) for item in items]:
         level, kind = _type_to_netbsd(level, kind)
         head = _align(_HEADER.size)
         whole += _HEADER.pack(head + len(raw), level, kind).ljust(head, b"\0")
@@ -92,7 +102,7 @@ def unpack_ancillary(raw: bytes) -> Ancillary:
     items: Ancillary = []
     offset = 0
     head = _align(_HEADER.size)
-    while offset + _HEADER.size <= len(raw):
+    while offset + head <= len(raw):
         length, level, kind = _HEADER.unpack_from(raw, offset)
         if length < head:
             break

@@ -21,7 +21,7 @@ from rumphyper.kernel.transport import SLICE, Calls
 
 _Kind = type[BaseException]  # inside the class `type` is the property
 
-F_GETFL, F_SETFL = 3, 4  # sys/sys/fcntl.h
+F_GETFD, F_SETFD, F_GETFL, F_SETFL = 1, 2, 3, 4  # sys/sys/fcntl.h
 F_DUPFD_CLOEXEC = 12
 O_NONBLOCK = 0x0004
 
@@ -71,7 +71,6 @@ class SocketBase:
     def __init__(
         self, context: SocketContext, fd: int, family: int, kind: int, proto: int
     ) -> None:
-        self._fd = fd
         self._context = context
         self._calls = calls = context.calls
         self._recvfrom = calls.recvfrom
@@ -90,6 +89,7 @@ class SocketBase:
         self._send_flags = _NOSIGNAL
         self._last: object = None
         self._last_packed = b""
+        self._fd = fd  # last: __del__ looks at the rest when there is one
 
     @property
     def family(self) -> int:
@@ -195,6 +195,16 @@ class SocketBase:
             return failure(Errno.EAGAIN)
         return TimeoutError("timed out")
 
+    # inheritance by exec, which clients of the syscall proxy have
+
+    def get_inheritable(self) -> bool:
+        """Whether the descriptor outlives an exec of its process."""
+        return not self._calls.do("fcntl", self._fd, F_GETFD, 0)
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Let the descriptor outlive an exec, or not."""
+        self._calls.do("fcntl", self._fd, F_SETFD, 0 if inheritable else 1)
+
     # the end
 
     def close(self) -> None:
@@ -235,18 +245,18 @@ class SocketBase:
     def __del__(self) -> None:
         fd = getattr(self, "_fd", -1)
         if fd >= 0:
-            warnings.warn(
-                f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self
-            )
+            text = f"unclosed {self._text('')}"  # without asking for addresses
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             self._fd = -1
             self._context.orphans.append(fd)
 
     def __getstate__(self) -> object:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
-    def __repr__(self) -> str:
+    def _text(self, addresses: str) -> str:
         closed = " [closed]" if self._closed else ""
         return (
-            f"<rumphyper {type(self).__name__}{closed} fd={self._fd}, "
-            f"family={self._family}, type={self._type}, proto={self._proto}>"
+            f"<rumphyper {self.__class__.__name__}{closed} fd={self._fd}, "
+            f"family={self.family!s}, type={self.type!s}, proto={self._proto}"
+            f"{addresses}>"
         )

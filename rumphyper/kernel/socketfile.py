@@ -20,7 +20,7 @@ class SocketFile(io.RawIOBase):
     def __init__(self, sock: Socket, mode: str) -> None:
         super().__init__()
         self._sock: Socket | None = sock
-        self.mode = mode
+        self.mode = mode + "b"
         self._reading = "r" in mode
         self._writing = "w" in mode
         self._timed_out = False

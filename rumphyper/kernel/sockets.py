@@ -14,6 +14,7 @@ lists what is known.
 from __future__ import annotations
 
 import ctypes
+import socket
 import time
 from typing import Any
 
@@ -305,20 +306,36 @@ class Socket(SocketConnecting):
         return socketfile.make(self, mode, buffering, encoding, errors, newline)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Send a binary file, from ``offset``, at most ``count`` octets."""
+        """Send a binary file, from ``offset``, at most ``count`` octets.
+
+        The file's own offset is then behind what was sent. Raises ValueError
+        as socket.sendfile does.
+        """
+        if "b" not in getattr(file, "mode", "b"):
+            raise ValueError("file should be opened in binary mode")
+        if not self._type & socket.SOCK_STREAM:
+            raise ValueError("only SOCK_STREAM type sockets are supported")
+        if count is not None and not isinstance(count, int):
+            raise TypeError(f"count must be a positive integer (got {count!r})")
+        if count is not None and count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
         if self._timeout == 0.0:
             raise ValueError("non-blocking sockets are not supported")
         if offset:
             file.seek(offset)
         total = 0
-        while count is None or total < count:
-            size = 65536 if count is None else min(65536, count - total)
-            block = file.read(size)
-            if not block:
-                break
-            self.sendall(block)
-            total += len(block)
-        return total
+        try:
+            while count is None or total < count:
+                size = 65536 if count is None else min(65536, count - total)
+                block = file.read(size)
+                if not block:
+                    break
+                self.sendall(block)
+                total += len(block)
+            return total
+        finally:
+            if total and hasattr(file, "seek"):
+                file.seek(offset + total)
 
 
 def _behind(pointer: Pointer, count: int) -> ctypes.c_void_p:

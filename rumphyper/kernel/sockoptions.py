@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import struct
 import sys
 
 from typing_extensions import Buffer
 
+from rumphyper.errors import RumphyperError
 from rumphyper.kernel import constants, sockopt
 from rumphyper.kernel.sockaddr import Address
 from rumphyper.kernel.sockbase import F_GETFL, Name, SocketBase
@@ -30,7 +32,7 @@ class SocketOptions(SocketBase):
                 raise TypeError("setsockopt() requires 4 arguments when value is None")
             self._calls.do("setsockopt", self._fd, level, option, None, optlen)
             return
-        raw = struct.pack("i", value) if isinstance(value, int) else bytes(value)
+        raw = _int_octets(value) if isinstance(value, int) else bytes(value)
         raw = sockopt.value_to_netbsd(level, option, raw)
         if level == constants.SOL_SOCKET and option in self._user_timeouts:
             self._calls.do("fcntl", self._fd, F_GETFL, 0)  # EBADF when closed
@@ -82,7 +84,23 @@ class SocketOptions(SocketBase):
         """The other end's address."""
         return self._name_of("getpeername")
 
+    def __repr__(self) -> str:
+        text = ""
+        for label, name in (("laddr", "getsockname"), ("raddr", "getpeername")):
+            with contextlib.suppress(OSError, RumphyperError):
+                address = self._name_of(name)
+                text += f", {label}={address!r}" if address else ""
+        return self._text(text)
+
     def _name_of(self, call: str) -> Address:
         name = Name()
         self._calls.do(call, self._fd, name.raw, name.pointer)
         return name.value()
+
+
+def _int_octets(value: int) -> bytes:
+    """C's int; OverflowError for what it does not hold."""
+    try:
+        return struct.pack("i", value)
+    except struct.error as error:
+        raise OverflowError(str(error)) from None

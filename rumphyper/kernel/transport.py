@@ -21,6 +21,8 @@ from rumphyper.kernel.interrupt import SLICE
 
 __all__ = ["SIZES", "SLICE", "Call", "Calls", "Transport"]
 
+_INT_MIN, _INT_MAX = -(1 << 31), (1 << 31) - 1
+
 Call = Callable[..., int]
 """One system call: its result, or minus NetBSD's errno."""
 
@@ -55,7 +57,14 @@ class Calls:
         return call
 
     def do(self, name: str, *args: Any) -> int:
-        """Make a call; raise the OSError of its errno when it fails."""
+        """Make a call; raise the OSError of its errno when it fails.
+
+        Integers that C's int does not hold raise OverflowError: ctypes would
+        cut them off without a word.
+        """
+        for value in args:
+            if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
+                raise OverflowError("Python int too large to convert to C int")
         result: int = getattr(self, name)(*args)
         if result < 0:
             raise failure(-result)
