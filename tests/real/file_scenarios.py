@@ -271,7 +271,7 @@ def pipes(net: Files) -> Any:
 @scenario
 def open_modes(net: Files) -> Any:
     path = net.path("modes")
-    bad = ("", "rw", "z", "rr", "b", "rbt", "U")
+    bad = ("", "rw", "z", "rr", "b", "rbt")
     results = [outcome(functools.partial(net.open, path, mode)) for mode in bad]
     results.append(outcome(lambda: net.open(path)))
     with net.open(path, "x") as file:
