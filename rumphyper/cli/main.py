@@ -8,6 +8,7 @@ where a command has no summary to give.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -31,6 +32,10 @@ VERBS = {
 }
 
 
+OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""What can happen to standard output: a full or a closed one."""
+
+
 class Command(Protocol):
     """What each module of rumphyper.cli offers."""
 
@@ -44,6 +49,7 @@ class Command(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: sys.argv[1:])."""
     try:
+        _fill_standard_streams()
         return _main(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return 130
@@ -51,6 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None and threading.current_thread() is threading.main_thread():
             # The program is over: a second Ctrl-C finds Python shutting down.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _fill_standard_streams() -> None:
+    """Open what of 0, 1 and 2 is closed, before a bus or a capture gets it.
+
+    Standard output is then one that cannot be written: an error, not silence.
+    """
+    for fd, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags)  # the lowest number that is free: fd
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _main(words: list[str]) -> int:
@@ -66,12 +88,38 @@ def _main(words: list[str]) -> int:
         if verb == chosen:  # the other verbs' modules stay unloaded
             command = cast(Command, import_module(f"rumphyper.cli.{verb}"))
             command.configure(child)
-    args = parser.parse_args(words)
+    verb = parser.prog
     try:
-        return command.run(args)
+        try:
+            args = parser.parse_args(words)
+            verb = f"{parser.prog} {args.verb}"
+            status = command.run(args)
+        finally:
+            sys.stdout.flush()  # here it can still be told that it failed
     except RumphyperError as error:
-        print(f"rumphyper {args.verb}: {error}", file=sys.stderr)
-        return 2
+        return _fail(verb, str(error))
     except BrokenPipeError:  # `rumphyper dump | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            thing, remedy = str(error.filename), "look at this file"
+        elif error.errno in OUTPUT_ERRORS:
+            _drop_output()
+            thing, remedy = "standard output", "make room, or choose another place"
+        else:
+            thing, remedy = "the host refused a call", "please report it"
+        return _fail(verb, f"{thing}: {error.strerror or error} ({remedy})")
+    return status
+
+
+def _fail(verb: str, text: str) -> int:
+    """Say on one line why it could not be done; return the exit status."""
+    print(f"{verb}: {' '.join(text.splitlines())}", file=sys.stderr)
+    return 2
+
+
+def _drop_output() -> None:
+    """Let what is still to be printed go nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
