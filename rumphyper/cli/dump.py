@@ -12,7 +12,12 @@ from collections.abc import Callable
 
 from rumphyper.cli.common import Stop, positive, print_json
 from rumphyper.cli.show import JsonLines, ScreenLines, Sink
-from rumphyper.errors import LinkClosedError, LinkEndedError, LinkstrError
+from rumphyper.errors import (
+    LinkClosedError,
+    LinkEndedError,
+    LinkstrError,
+    RumphyperError,
+)
 from rumphyper.link import Link, open_link
 from rumphyper.link.capture import Record
 from rumphyper.link.pcapread import PcapReader
@@ -70,8 +75,12 @@ def run(args: argparse.Namespace) -> int:
         shown = Shown()
         try:
             shown.run(link, take, sink, stop, args.count)
-        except BrokenPipeError:
-            raise  # who reads standard output has seen enough: no summary
+        except OSError:
+            raise  # standard output is gone or full: no summary
+        except RumphyperError:
+            if args.json:
+                shown.summary(link.counters.dropped, True)
+            raise  # standard error has one line then: the error
         except BaseException:
             shown.summary(link.counters.dropped, args.json)
             raise
@@ -80,9 +89,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _linkstr(text: str) -> str:
-    """Return ``text``, with its scheme in front when it is a file's path."""
-    if ":" in text or not os.path.isfile(text):
+    """Return ``text``, with its scheme in front when it is a file's path.
+
+    A FIFO is only opened once: what is no regular file is no bus.
+    """
+    scheme = text.partition(":")[0]
+    if "/" not in scheme and (scheme != text or not os.path.exists(text)):
         return text
+    if not os.path.isfile(text):
+        return f"pcap:{text}"
     try:
         with open(text, "rb") as file:
             bus = file.read(4) == BUS_MAGIC

@@ -58,6 +58,20 @@ def test_a_path_will_do(capture: Path) -> None:
     assert done.stderr.startswith("3 frames")
 
 
+@pytest.mark.parametrize("colon", [False, True])
+def test_a_fifo_will_do(capture: Path, tmp_path: Path, colon: bool) -> None:
+    """And a colon in a folder's name is no scheme's."""
+    folder = tmp_path / ("a:b" if colon else "b")
+    folder.mkdir()
+    os.mkfifo(folder / "fifo")
+    fifo = os.open(folder / "fifo", os.O_RDWR)  # waits for no reader
+    with started("dump", folder / "fifo") as process:
+        os.write(fifo, capture.read_bytes())
+        assert [line(process.stdout) for _ in LINES] == LINES
+        os.close(fifo)
+        assert finish(process)[0] == 0
+
+
 def test_hexadecimal(capture: Path) -> None:
     short = run("dump", capture, "-c", "1", "-x").stdout.splitlines()
     assert short[0] == LINES[0]
@@ -198,7 +212,9 @@ def test_what_cannot_be_done(tmp_path: Path, capture: Path) -> None:
     foreign.write_bytes(b"no capture at all")
     assert "magic at offset 0 is 0x6e6f2063" in fails("dump", foreign)
     assert "No such file" in fails("dump", f"pcap:{tmp_path}/none")
-    assert "SCHEME:NAME" in fails("dump", f"{tmp_path}/none")
+    assert "No such file" in fails("dump", f"{tmp_path}/none")
+    assert "SCHEME:NAME" in fails("dump", "none")
+    assert "Is a directory" in fails("dump", tmp_path)
     assert "Is a directory" in fails("dump", f"pcap:{tmp_path}")
     assert "--json" in fails("dump", capture, "-w", "-", "--json")
     assert "No space left" in fails("dump", capture, "-w", "/dev/full")
@@ -211,7 +227,6 @@ def test_a_damaged_file_shows_what_is_before_the_damage(capture: Path) -> None:
     done = run("dump", capture)
     assert done.returncode == 2
     assert done.stdout.splitlines() == LINES
-    summary, error = done.stderr.splitlines()
-    assert summary.startswith("8 frames")
+    [error] = done.stderr.splitlines()
     assert "captured length at offset" in error
     assert "1073741824" in error
