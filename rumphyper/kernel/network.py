@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 import struct
+import threading
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, cast
@@ -21,8 +22,8 @@ from rumphyper.kernel import ioctls
 from rumphyper.kernel.busfile import check_bus_file
 from rumphyper.kernel.control import change_route, ioctl
 from rumphyper.kernel.interface import Interface, parse_plain
-from rumphyper.kernel.netaddr import Address, embed_scope, pack, pack_link, pack_mask
 from rumphyper.kernel.jumbo import set_mtu
+from rumphyper.kernel.netaddr import Address, embed_scope, pack, pack_link, pack_mask
 from rumphyper.kernel.rtsock import (
     RTA_DST,
     RTA_GATEWAY,
@@ -34,6 +35,7 @@ from rumphyper.kernel.rtsock import (
     RTM_ADD,
     RTM_DELETE,
 )
+from rumphyper.kernel.settle import settle
 from rumphyper.kernel.state import (
     InterfaceState,
     Network,
@@ -61,6 +63,8 @@ class NetworkCalls:
 
     def __init__(self) -> None:
         self._made: dict[str, Interface] = {}
+        self._destroying = threading.Lock()
+        """One at a time: see rumphyper.kernel.busdriver."""
 
     @property
     def _self(self) -> Kernel:
@@ -153,7 +157,7 @@ class NetworkCalls:
             argument = ioctls.ifdrv(name, 0, ctypes.addressof(text), len(text))
             ioctl(self._self, ioctls.SIOCSLINKSTR, argument, f"{name}: {linkstr}")
         except BaseException:
-            ioctl(self._self, ioctls.SIOCIFDESTROY, ioctls.ifreq(name), name)
+            self._destroy(name)
             raise
         return self._keep(Interface(self._self, name, linkstr))
 
@@ -197,7 +201,7 @@ class NetworkCalls:
                 raise self._self.error(1, name, "it is the kernel's own")
             kept.release()
             kept.down()
-            ioctl(self._self, ioctls.SIOCIFDESTROY, ioctls.ifreq(name), name)
+            self._destroy(name)
             self._made.pop(name, None)
             if kept.link is not None:
                 kept.link.close()
@@ -215,6 +219,12 @@ class NetworkCalls:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+    def _destroy(self, name: str) -> None:
+        with self._destroying:
+            settle(self._self.library)
+            ioctl(self._self, ioctls.SIOCIFDESTROY, ioctls.ifreq(name), name)
+            self._self.provided.buses.collect()
 
     def create_bridge(
         self, name: str, members: Iterable[Interface | str] = ()

@@ -21,11 +21,11 @@ from rumphyper.errors import LibraryError, UnsupportedError
 from rumphyper.host.libc import libc
 from rumphyper.host.thunks import supported
 from rumphyper.hypercalls.catalogue import CATALOGUE
-from rumphyper.hypercalls.families.shmif import Shmif
 from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.hypercalls.upcalls import Upcalls
+from rumphyper.kernel.busdriver import BusDriver
 from rumphyper.kernel.libraries import Libraries
 
 PROVIDERS = ("native",)
@@ -40,6 +40,7 @@ class Provided:
 
     hypervisor: Hypervisor
     virtif: Virtif
+    buses: BusDriver
     upcalls: Upcalls
     version: int = 0
     """RUMPUSER_VERSION as the kernel said it; 0 before its rumpuser_init."""
@@ -103,15 +104,19 @@ def provide(mode: str, libraries: Libraries) -> Provided:
             "install it: hypercalls='native' are the stock library's",
         )
     upcalls = Upcalls()
-    virtif = Virtif()
-    hypervisor = Hypervisor([virtif, Shmif(upcalls)])
-    provided = Provided(hypervisor, virtif, upcalls, interposed=supported())
+    virtif, buses = Virtif(), BusDriver(upcalls)
+    hypervisor = Hypervisor([virtif, buses])
+    provided = Provided(hypervisor, virtif, buses, upcalls, interposed=supported())
     hypervisor.start()
     stock = open_stock(path, ctypes.RTLD_LOCAL if supported() else ctypes.RTLD_GLOBAL)
     for name in CATALOGUE:
         if name.startswith("rumpuser_") and hasattr(stock, name):
             hypervisor.bind(name, function_address(name, stock), "stock")
     hypervisor.bind("rumpuser_init", init_with(provided, stock), "stock")
+    unmap = hypervisor.bindings["rumpuser_unmap"].target
+    if isinstance(unmap, int):
+        function = ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t)(unmap)
+        hypervisor.bind("rumpuser_unmap", buses.unmap_with(function), "stock")
     return provided
 
 

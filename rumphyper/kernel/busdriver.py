@@ -1,0 +1,106 @@
+"""What NetBSD's shmif driver asks for, such that it can be destroyed safely.
+
+When a shmif interface is destroyed, the driver unmaps the bus and closes its
+watch first and waits for its receiving thread last (NetBSD
+sys/rump/net/lib/libshmif/if_shmem.c, shmif_unclone): a thread that is just
+looking at the bus then touches memory that is gone, about once in two thousand
+times, or reads from a descriptor that has become somebody else's. So what the
+driver gives back is kept until the interface is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from rumphyper.host.libc import libc
+from rumphyper.hypercalls.errno import Errno
+from rumphyper.hypercalls.families.shmif import Shmif
+from rumphyper.hypercalls.upcalls import Upcalls
+
+FIRST_HANDLE = 1 << 30
+"""Watches are told to the kernel by numbers that no descriptor has: what it
+closes (rumpuser_close) is not open."""
+
+
+@attrs.define(eq=False)
+class Bus:
+    """One mapping of a bus file, and the watch on the file."""
+
+    address: int
+    length: int
+    watch: int = -1
+    given_back: bool = False
+
+
+class BusDriver(Shmif):
+    """The family ``shmif`` for a kernel that runs the stock driver."""
+
+    def __init__(self, upcalls: Upcalls) -> None:
+        super().__init__(upcalls)
+        self._by_descriptor: dict[int, Bus] = {}
+        self._by_address: dict[int, Bus] = {}
+        self._by_handle: dict[int, Bus] = {}
+        self._numbers = itertools.count(FIRST_HANDLE)
+        self._lock = threading.Lock()
+        self._munmap = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t)(
+            ("munmap", libc())
+        )
+
+    def mmap(self, fd: int, length: int, memp: Any) -> int:
+        """Map the bus; remember where."""
+        error = super().mmap(fd, length, memp)
+        if not error:
+            bus = Bus(memp[0], length)
+            self._by_descriptor[fd] = self._by_address[bus.address] = bus
+        return error
+
+    def watchsetup(self, handlep: Any, fd: int) -> int:
+        """Watch the bus file; the kernel gets a number of ours for it."""
+        handle = (ctypes.c_int * 1)(-1)
+        error = super().watchsetup(handle, fd)
+        if error:
+            return error
+        bus = self._by_descriptor.pop(fd, None) or Bus(0, 0)
+        bus.watch = handle[0]
+        number = next(self._numbers)
+        self._by_handle[number] = bus
+        handlep[0] = number
+        return 0
+
+    def watchwait(self, handle: int) -> int:
+        """Wait for writes to the bus file."""
+        bus = self._by_handle.get(handle)
+        if bus is None:
+            return Errno.EBADF
+        return super().watchwait(bus.watch)
+
+    def unmap_with(self, unmap: Callable[[int, int], object]) -> Callable[..., None]:
+        """rumpuser_unmap that leaves a bus mapped until `collect`."""
+
+        def unmap_or_keep(address: int, length: int) -> None:
+            bus = self._by_address.get(address)
+            if bus is None:
+                unmap(address, length)
+            else:
+                bus.given_back = True
+
+        return unmap_or_keep
+
+    def collect(self) -> None:
+        """Free what was given back: no thread of the kernel uses it any more."""
+        with self._lock:
+            for number, bus in list(self._by_handle.items()):
+                if bus.given_back:
+                    del self._by_handle[number]
+                    os.close(bus.watch)
+            for address, bus in list(self._by_address.items()):
+                if bus.given_back:
+                    del self._by_address[address]
+                    self._munmap(address, bus.length)
