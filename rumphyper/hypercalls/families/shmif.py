@@ -8,11 +8,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from errno import EINTR
 from typing import Any
 
 from rumphyper.host.libc import MAP_FAILED, libc
 from rumphyper.hypercalls.errno import Errno, from_oserror, to_netbsd
 from rumphyper.hypercalls.family import Family
+from rumphyper.hypercalls.threadstate import hold_thread_state
 from rumphyper.hypercalls.upcalls import Upcalls
 
 IN_MODIFY = 2
@@ -38,6 +40,12 @@ class Shmif(Family):
         self._add_watch = ctypes.CFUNCTYPE(
             number, number, ctypes.c_char_p, ctypes.c_uint32, use_errno=True
         )(("inotify_add_watch", library))
+
+        self._read = ctypes.CFUNCTYPE(
+            ctypes.c_ssize_t, number, ctypes.c_void_p, word, use_errno=True
+        )(("read", library))
+        # What happened does not matter, so all threads may read into one buffer.
+        self._events = ctypes.create_string_buffer(EVENT_ROOM)
 
     def mmap(self, fd: int, length: int, memp: Any) -> int:
         """Make the file ``length`` octets long and map it shared."""
@@ -77,12 +85,15 @@ class Shmif(Family):
 
     def watchwait(self, handle: int) -> int:
         """Wait for writes without the virtual CPU."""
-        with self.upcalls.away():
-            try:
-                os.read(handle, EVENT_ROOM)
-            except OSError as error:
-                return from_oserror(error)
-        return 0
+        hold_thread_state()  # one thread of the kernel does nothing else
+        upcalls = self.upcalls
+        locks = upcalls.give_up()
+        error = EINTR
+        while error == EINTR:
+            count = self._read(handle, self._events, EVENT_ROOM)
+            error = 0 if count > 0 else ctypes.get_errno()
+        upcalls.backend_schedule(locks, 0)
+        return to_netbsd(error)
 
 
 def _is_open(fd: int) -> bool:

@@ -22,6 +22,7 @@ from rumphyper.hypercalls.receiver import Component, Interface, receive
 from rumphyper.hypercalls.report import HypercallError, Reporter
 from rumphyper.hypercalls.superburst import SuperBurst, kernel_sum
 from rumphyper.hypercalls.tables.virtif import DELIVER
+from rumphyper.hypercalls.threadstate import hold_thread_state
 from rumphyper.link.base import BATCH, Link
 from rumphyper.link.linkstr import open_link
 
@@ -186,6 +187,7 @@ class Virtif(Family):
 
     def send(self, user: int, iov: int, iovlen: int) -> None:
         """Send one frame; without room on the link it is dropped."""
+        hold_thread_state()
         interface = self._interfaces[user]
         if iovlen > MOST_PARTS:
             raise HypercallError(f"frame of {iovlen} parts", "too many")
