@@ -113,9 +113,10 @@ class _Demo:
         )
         bus = f"{folder}/bus"
         self.say(f"The {self.kernel} kernel boots on the bus {bus}")
+        # The station makes the bus: where that fails, nothing has booted yet.
+        link = cleanup.enter_context(open_link(f"shmif:{bus}"))
         start = KERNELS[self.kernel]
         cleanup.enter_context(start(f"shmif:{bus}", trace, self.console))
-        link = cleanup.enter_context(open_link(f"shmif:{bus}"))
         after = None
         if self.recorder is not None:
             self.recorder.watch(bus)

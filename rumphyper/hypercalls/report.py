@@ -59,9 +59,10 @@ class Reporter:
     def exception(self, name: str, error: BaseException) -> None:
         """Report what the function behind the hypercall ``name`` raised.
 
-        A HypercallError says all by itself; anything else gets a traceback.
+        An error of this package says all by itself; anything else gets a
+        traceback.
         """
-        if isinstance(error, HypercallError):
+        if isinstance(error, RumphyperError):
             self.say(f"{name}: {error}")
             return
         where = error.__traceback__

@@ -69,6 +69,19 @@ def test_all_standard_streams_are_closed(bus: Path) -> None:
     assert done.returncode == 2
 
 
+def test_no_room_for_the_bus_of_the_demo(tmp_path: Path) -> None:
+    """It is said as for any bus; no kernel has to ask in vain first."""
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 512; exec "$@"', "sh", *argv("demo", "--json")],
+        cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    [line] = done.stderr.splitlines()
+    assert "/bus: File too large" in line
+    assert (done.returncode, done.stdout) == (2, "")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_line_is_a_line_whatever_the_name(tmp_path: Path) -> None:
     name = os.fsdecode(b"two\nlines\xff")
     assert "No such file" in fails("dump", f"shmif:{tmp_path}/{name}")

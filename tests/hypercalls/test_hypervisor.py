@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rumphyper.errors import HostError, UnsupportedError
+from rumphyper.errors import HostError, RumphyperError, UnsupportedError
 from rumphyper.host.thunks import supported
 from rumphyper.hypercalls.catalogue import CATALOGUE
 from rumphyper.hypercalls.errno import Errno
@@ -161,7 +161,7 @@ def test_exceptions_become_errno(setup: Setup, error: BaseException) -> None:
         assert setup.call("thread_create", *arguments) == RAISES[error]
     assert len(setup.reports) == 1
     assert "rumpuser_thread_create" in setup.reports[0]
-    traced = not isinstance(error, HypercallError)
+    traced = not isinstance(error, RumphyperError)
     assert ("Traceback" in setup.reports[0]) == traced
     assert list(setup.hv.reporter.problems.values()) == [3]
 
