@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from rumphyper.doctor import devices, links
 from rumphyper.doctor.finding import Finding
-from rumphyper.errors import RumphyperError
+from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.host import thunks
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.kernel.libraries import Libraries
@@ -20,17 +20,11 @@ from rumphyper.kernel.probe import probe
 
 def check_thunks() -> Finding:
     """Build, load and call one thunk: what hypercalls stand on."""
-    if not thunks.supported():
-        return Finding(
-            "thunks",
-            "unsupported",
-            f"no machine-code templates for {os.uname().machine}",
-            "frames work, kernels do not: use x86-64 or aarch64 for those",
-        )
     try:
-        builder = thunks.ThunkBuilder("librumphyper-doctor.so")
-        builder.jump("rumphyper_doctor")
-        builder.load().close()
+        thunks.probe()
+    except UnsupportedError as error:
+        less = "links and the mini kernel work without, NetBSD does not"
+        return Finding("thunks", "unsupported", f"{error.cause}; {less}", error.remedy)
     except RumphyperError as error:
         return Finding("thunks", "denied", error.cause, error.remedy)
     return Finding("thunks", "ready", f"{os.uname().machine}: built and loaded")

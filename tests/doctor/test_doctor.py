@@ -53,6 +53,15 @@ def test_the_main_job_is_ready_here() -> None:
     assert rows["shmif"]["status"] == "ready", rows["shmif"]
 
 
+def test_thunks_that_are_switched_off() -> None:
+    """The reason is not the machine, and it says what works without them."""
+    thunks = findings(RUMPHYPER_THUNKS="0")["thunks"]
+    assert thunks["status"] == "unsupported"
+    assert "RUMPHYPER_THUNKS=0" in thunks["reason"]
+    assert "mini kernel" in thunks["reason"]
+    assert thunks["remedy"] == "unset it"
+
+
 def test_no_temporary_folder_means_no_shmif(tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     assert findings(TMPDIR=str(tmp_path))["shmif"]["status"] == "ready"
