@@ -36,7 +36,10 @@ _REMEDIES = {
 
 
 def _host_error(error: OSError, path: str) -> HostError:
-    return from_oserror(error, path, _REMEDIES.get(error.errno or 0, _NOT_OURS))
+    remedy = _REMEDIES.get(error.errno or 0, _NOT_OURS)
+    if error.errno == errno.EACCES and not os.path.exists(path):
+        remedy = "put the bus into a folder that you may write to"
+    return from_oserror(error, path, remedy)
 
 
 @attrs.define(eq=False)

@@ -208,6 +208,7 @@ def test_without_permission(tmp_path: Path) -> None:
     try:
         refuse(bus, HostError, "Permission denied.*mode 0600")
         refuse(bus, HostError, "Permission denied.*mode 0600", readonly=True)
+        refuse(Path("/usr/bus"), HostError, "Permission denied.*into a folder")
     finally:
         if root:
             os.seteuid(0)
