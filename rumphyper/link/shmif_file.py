@@ -37,8 +37,13 @@ _REMEDIES = {
 
 def _host_error(error: OSError, path: str) -> HostError:
     remedy = _REMEDIES.get(error.errno or 0, _NOT_OURS)
-    if error.errno == errno.EACCES and not os.path.exists(path):
-        remedy = "put the bus into a folder that you may write to"
+    if error.errno == errno.EACCES:
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            remedy = "put the bus into a folder that you may write to"
+        except OSError:
+            pass  # nobody can tell what is in that folder
     return from_oserror(error, path, remedy)
 
 
