@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import get_errno
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +29,7 @@ from rumphyper.kernel.lwp import Here
 from rumphyper.kernel.network import NetworkCalls
 from rumphyper.kernel.providers import Provided
 from rumphyper.kernel.shutdown import Closer, reboot
-from rumphyper.kernel.syscalls import argument, result_type, symbol
+from rumphyper.kernel.syscalls import argument, failed, result_type, symbol
 from rumphyper.kernel.versions import version_text
 
 
@@ -144,7 +143,7 @@ class Kernel(NetworkCalls, ExposeCalls, Face):
         result: int
         if not self._here.main:
             result = function(*arguments)
-            return -get_errno() if result == -1 else result
+            return failed() if result == -1 else result
         guard = self.guard
         guard.depth += 1  # what Guard.enter and leave do, without their calls
         try:
@@ -152,7 +151,7 @@ class Kernel(NetworkCalls, ExposeCalls, Face):
                 guard.adopt()
             result = function(*arguments)
             if result == -1:
-                result = -get_errno()
+                result = failed()
         finally:
             guard.depth -= 1
             if guard.pending and not guard.depth:

@@ -9,6 +9,7 @@ knows. Source: NetBSD sys/rump/include/rump/rump_syscalls.h (7.99.34).
 from __future__ import annotations
 
 import ctypes
+from ctypes import get_errno
 from typing import Any
 
 PREFIX = "rump___sysimpl_"
@@ -59,6 +60,16 @@ def result_type(symbol_name: str) -> Any:
     """The ctypes type of what the function returns."""
     wide = symbol_name.removeprefix(PREFIX) in LONG
     return ctypes.c_ssize_t if wide else ctypes.c_int
+
+
+def failed() -> int:
+    """Minus NetBSD's errno of the calling thread's call that returned -1.
+
+    The kernel's own ERESTART (-3, sys/sys/errno.h) is EINTR here: it comes
+    through where another thread closed the descriptor that a call slept on.
+    """
+    number = get_errno()
+    return -number if number > 0 else -4
 
 
 def argument(value: object) -> object:
