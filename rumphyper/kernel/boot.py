@@ -106,7 +106,8 @@ def _start(
     global _spoiled
     provided = provide(mode, libraries)
     library = load(plan)
-    provided.attach(library)
+    drivers = (part.path for part in plan.order if part.name == "shmif")
+    provided.attach(library, next(drivers, None))
     with environment(settings), no_signals():
         error = library.rump_init()
     if error:

@@ -11,7 +11,6 @@ driver gives back is kept until the interface is gone.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -20,13 +19,10 @@ from typing import Any
 import attrs
 
 from rumphyper.host.libc import libc
-from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.families.shmif import Shmif
 from rumphyper.hypercalls.upcalls import Upcalls
 
-FIRST_HANDLE = 1 << 30
-"""Watches are told to the kernel by numbers that no descriptor has: what it
-closes (rumpuser_close) is not open."""
+WAIT = "rumpcomp_shmif_watchwait"
 
 
 @attrs.define(eq=False)
@@ -46,8 +42,7 @@ class BusDriver(Shmif):
         super().__init__(upcalls)
         self._by_descriptor: dict[int, Bus] = {}
         self._by_address: dict[int, Bus] = {}
-        self._by_handle: dict[int, Bus] = {}
-        self._numbers = itertools.count(FIRST_HANDLE)
+        self._by_watch: dict[int, Bus] = {}
         self._lock = threading.Lock()
         self._munmap = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t)(
             ("munmap", libc())
@@ -62,24 +57,15 @@ class BusDriver(Shmif):
         return error
 
     def watchsetup(self, handlep: Any, fd: int) -> int:
-        """Watch the bus file; the kernel gets a number of ours for it."""
+        """Watch the bus file; remember by which descriptor."""
         handle = (ctypes.c_int * 1)(-1)
         error = super().watchsetup(handle, fd)
         if error:
             return error
         bus = self._by_descriptor.pop(fd, None) or Bus(0, 0)
-        bus.watch = handle[0]
-        number = next(self._numbers)
-        self._by_handle[number] = bus
-        handlep[0] = number
+        bus.watch = handlep[0] = handle[0]
+        self._by_watch[bus.watch] = bus
         return 0
-
-    def watchwait(self, handle: int) -> int:
-        """Wait for writes to the bus file."""
-        bus = self._by_handle.get(handle)
-        if bus is None:
-            return Errno.EBADF
-        return super().watchwait(bus.watch)
 
     def unmap_with(self, unmap: Callable[[int, int], object]) -> Callable[..., None]:
         """rumpuser_unmap that leaves a bus mapped until `collect`."""
@@ -93,13 +79,25 @@ class BusDriver(Shmif):
 
         return unmap_or_keep
 
+    def close_with(self, close: Callable[[int], int]) -> Callable[[int], int]:
+        """rumpuser_close that leaves a watch open until `collect`."""
+
+        def close_or_keep(fd: int) -> int:
+            bus = self._by_watch.get(fd)
+            if bus is None:
+                return close(fd)
+            bus.given_back = True
+            return 0
+
+        return close_or_keep
+
     def collect(self) -> None:
         """Free what was given back: no thread of the kernel uses it any more."""
         with self._lock:
-            for number, bus in list(self._by_handle.items()):
+            for watch, bus in list(self._by_watch.items()):
                 if bus.given_back:
-                    del self._by_handle[number]
-                    os.close(bus.watch)
+                    del self._by_watch[watch]
+                    os.close(watch)
             for address, bus in list(self._by_address.items()):
                 if bus.given_back:
                     del self._by_address[address]

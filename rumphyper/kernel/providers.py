@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -25,7 +26,7 @@ from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.hypercalls.upcalls import Upcalls
-from rumphyper.kernel.busdriver import BusDriver
+from rumphyper.kernel.busdriver import WAIT, BusDriver
 from rumphyper.kernel.libraries import Libraries
 
 PROVIDERS = ("native",)
@@ -48,9 +49,17 @@ class Provided:
     interposed: bool = True
     """False where there are no thunks: the stock library answers by itself."""
 
-    def attach(self, library: ctypes.CDLL) -> None:
-        """Tell the families where the kernel's own symbols are."""
+    def attach(self, library: ctypes.CDLL, driver: str | None = None) -> None:
+        """Tell the families where the kernel's own symbols are.
+
+        ``driver`` is the path of the shmif component, which holds C code for
+        its hypercalls. Waiting for the bus is left to that: a callback would
+        add some microseconds to each packet.
+        """
         self.virtif.library = library
+        if driver is not None and self.interposed:
+            address = function_address(WAIT, ctypes.CDLL(driver))
+            self.hypervisor.bind(WAIT, address, "stock")
 
     def check_version(self, librump: str) -> None:
         """Raise LibraryError when the kernel speaks another version."""
@@ -113,11 +122,22 @@ def provide(mode: str, libraries: Libraries) -> Provided:
         if name.startswith("rumpuser_") and hasattr(stock, name):
             hypervisor.bind(name, function_address(name, stock), "stock")
     hypervisor.bind("rumpuser_init", init_with(provided, stock), "stock")
-    unmap = hypervisor.bindings["rumpuser_unmap"].target
-    if isinstance(unmap, int):
-        function = ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t)(unmap)
-        hypervisor.bind("rumpuser_unmap", buses.unmap_with(function), "stock")
+    if supported():
+        keep_buses(hypervisor, buses)
     return provided
+
+
+def keep_buses(hypervisor: Hypervisor, buses: BusDriver) -> None:
+    """Let ``buses`` see what the driver unmaps and closes; see busdriver.py."""
+    types: dict[str, Any] = {
+        "rumpuser_unmap": ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t),
+        "rumpuser_close": ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int),
+    }
+    keepers = {"rumpuser_unmap": buses.unmap_with, "rumpuser_close": buses.close_with}
+    for name, keeper in keepers.items():
+        stock = hypervisor.bindings[name].target
+        if isinstance(stock, int):
+            hypervisor.bind(name, keeper(types[name](stock)), "stock")
 
 
 def open_stock(path: str, mode: int) -> ctypes.CDLL:
