@@ -133,7 +133,10 @@ def keep_buses(hypervisor: Hypervisor, buses: BusDriver) -> None:
         "rumpuser_unmap": ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t),
         "rumpuser_close": ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int),
     }
-    keepers = {"rumpuser_unmap": buses.unmap_with, "rumpuser_close": buses.close_with}
+    keepers: dict[str, Any] = {
+        "rumpuser_unmap": buses.unmap_with,
+        "rumpuser_close": buses.close_with,
+    }
     for name, keeper in keepers.items():
         stock = hypervisor.bindings[name].target
         if isinstance(stock, int):
