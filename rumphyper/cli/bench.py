@@ -69,13 +69,15 @@ def run(args: argparse.Namespace) -> int:
     show = _show_markdown if args.markdown else _show
     if not args.json:
         print(MARKDOWN if args.markdown else _line(*HEADS))
-    for name in args.names or known:
-        for row in _rows(name, args.quick):
-            rows.append(row)
-            if not args.json:
-                show(row)
-    if args.json:
-        print(json.dumps(rows, indent=1))
+    try:
+        for name in args.names or known:
+            for row in _rows(name, args.quick):
+                rows.append(row)
+                if not args.json:
+                    show(row)
+    finally:  # after Ctrl-C, too: what has been measured is true
+        if args.json:
+            print(json.dumps(rows, indent=1))
     return 0
 
 
@@ -87,7 +89,7 @@ def _rows(name: str, quick: bool) -> Iterator[dict[str, Any]]:
         for row in module.run(quick):
             yield row.as_dict()
     except RumphyperError as error:
-        yield {"bench": name, "case": "", "skipped": str(error)}
+        yield {"bench": name, "case": "", "skipped": " ".join(str(error).split())}
 
 
 HEADS = ("bench", "case", "value", "unit", "peer", "ratio", "spread")

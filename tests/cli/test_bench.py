@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+
+import pytest
 
 FIELDS = {"bench", "case", "value", "unit", "peer", "peer_value", "ratio", "runs"}
 
@@ -27,6 +33,27 @@ def test_import_row_has_the_documented_fields() -> None:
     assert row["unit"] == "ms"
     assert row["value"] > 0
     assert row["peer_value"] > 0
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_ctrl_c_keeps_what_has_been_measured(as_json: bool) -> None:
+    """The whole process group gets it, as from a terminal."""
+    words = ("-m", "rumphyper", "bench", "import", *["--json"][: int(as_json)])
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and not children.read_text():  # it runs Python 84 times
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
+    if as_json:
+        assert isinstance(json.loads(output), list)
 
 
 def test_unknown_benchmark_names_the_known_ones() -> None:
