@@ -36,7 +36,7 @@ Where to go next:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add = parser.add_argument
-    add("--kernel", choices=("auto", "mini"), default="auto",
+    add("--kernel", choices=("auto", "mini", "netbsd"), default="auto",
         help="which kernel to boot (default: the best that is here)")  # fmt: skip
     add("--count", type=positive, default=COUNT, metavar="N",
         help=f"pings to each of its two addresses (default {COUNT})")  # fmt: skip

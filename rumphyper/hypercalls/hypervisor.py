@@ -176,7 +176,7 @@ class Hypervisor:
             if watched or trace is None:
                 self._slots.set(call.name, target)
                 return
-            target = call.prototype()(target)
+            target = _native(call, target)
         if not is_ours(target):
             target = checked(call, target)
         function = guard(call, target, self.reporter)
@@ -237,3 +237,15 @@ class Hypervisor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _native(call: Hypercall, address: int) -> Callable[..., Any]:
+    """The C function at ``address``; a null pointer that it returns is 0."""
+    function: Callable[..., Any] = call.prototype()(address)
+    if call.result.ctype is not ctypes.c_void_p:
+        return function
+
+    def pointer(*values: Any) -> int:
+        return function(*values) or 0  # ctypes has None for it
+
+    return pointer

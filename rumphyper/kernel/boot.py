@@ -6,14 +6,15 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rumphyper.errors import RumphyperError, UnsupportedError
+from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.interrupt import Guard
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
 from rumphyper.kernel.netbsd import Kernel
-from rumphyper.kernel.providers import PROVIDERS, provide
+from rumphyper.kernel.providers import PROVIDERS, Provided, provide
 
 NEEDED = ("net", "netinet")
 WANTED = (
@@ -54,6 +55,8 @@ def boot(
     hypercalls: str = "native",
     ncpu: int | None = None,
     verbose: bool = False,
+    trace: Trace | None = None,
+    console: Callable[[str], object] | None = None,
 ) -> Kernel:
     """Boot NetBSD in this process and return the kernel.
 
@@ -62,7 +65,9 @@ def boot(
     and tmpfs. ``hypercalls`` says who answers the kernel outside of its
     interfaces: ``native`` is the stock librumpuser. ``ncpu`` is the number of
     virtual CPUs (default: RUMP_NCPU in the environment, else 2); ``verbose``
-    shows NetBSD's boot messages.
+    shows NetBSD's boot messages. ``trace`` records hypercalls from the first one
+    on. ``console`` gets what the kernel prints, in lines; by default that goes
+    to the process's standard output.
 
     Raises LibraryError when libraries are missing or do not fit together,
     UnsupportedError for an unknown ``hypercalls``, RumphyperError on a second
@@ -92,19 +97,16 @@ def boot(
         if verbose:
             settings["RUMP_VERBOSE"] = "1"
         with guard:
-            _kernel = _start(libraries, plan, hypercalls, guard, settings)
+            provided = provide(hypercalls, libraries, trace, console)
+            _kernel = _start(plan, guard, provided, settings)
+            _kernel.quiet = not verbose and console is None
         return _kernel
 
 
 def _start(
-    libraries: Libraries,
-    plan: Plan,
-    mode: str,
-    guard: Guard,
-    settings: dict[str, str],
+    plan: Plan, guard: Guard, provided: Provided, settings: dict[str, str]
 ) -> Kernel:
     global _spoiled
-    provided = provide(mode, libraries)
     library = load(plan)
     drivers = (part.path for part in plan.order if part.name == "shmif")
     provided.attach(library, next(drivers, None))
@@ -114,7 +116,7 @@ def _start(
         _spoiled = "a boot in this process failed"
         provided.check_version(plan.order[0].path)
         raise RumphyperError("the rump kernel", f"rump_init failed with {error}")
-    return Kernel(library, plan, guard, provided, quiet="RUMP_VERBOSE" not in settings)
+    return Kernel(library, plan, guard, provided)
 
 
 @contextlib.contextmanager

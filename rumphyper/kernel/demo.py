@@ -58,7 +58,20 @@ def _mini(linkstr: str, trace: Trace, say: Say) -> Iterator[object]:
         yield kernel.create_interface(INTERFACE, linkstr, addresses)
 
 
-KERNELS: Mapping[str, Starter] = {"mini": _mini}
+@contextmanager
+def _netbsd(linkstr: str, trace: Trace, say: Say) -> Iterator[object]:
+    """Boot NetBSD on the stock hypercalls; its frames go through Python."""
+    from rumphyper.kernel.boot import boot
+
+    with boot(verbose=True, trace=trace, console=say) as kernel:
+        interface = kernel.create_interface(INTERFACE, linkstr)
+        interface.add_address(KERNEL4)
+        interface.add_address(KERNEL6)
+        interface.up()
+        yield interface
+
+
+KERNELS: Mapping[str, Starter] = {"mini": _mini, "netbsd": _netbsd}
 """The kernels that the demo can boot. A starter gets the linkstr, the trace for
 the kernel's hypercalls and what takes its console's text; it returns a context
 manager in which the kernel has `INTERFACE` up with `KERNEL4` and `KERNEL6`."""
@@ -66,7 +79,19 @@ manager in which the kernel has `INTERFACE` up with `KERNEL4` and `KERNEL6`."""
 
 def choose(name: str) -> str:
     """The kernel that ``auto`` stands for here, or ``name`` itself."""
-    return "mini" if name == "auto" else name
+    if name != "auto":
+        return name
+    from rumphyper.errors import RumphyperError
+    from rumphyper.host.thunks import supported
+    from rumphyper.kernel.boot import default_components
+    from rumphyper.kernel.libraries import Libraries
+
+    try:
+        libraries = Libraries()
+        libraries.plan(default_components(libraries))
+    except RumphyperError:
+        return "mini"
+    return "netbsd" if supported() and libraries.rumpuser else "mini"
 
 
 class Recorder:

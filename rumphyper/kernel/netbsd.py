@@ -46,7 +46,6 @@ class Kernel(NetworkCalls, ExposeCalls, Face):
         plan: Plan,
         guard: Guard,
         provided: Provided,
-        quiet: bool = True,
     ) -> None:
         NetworkCalls.__init__(self)
         Face.__init__(self, LocalTransport(self))
@@ -59,7 +58,9 @@ class Kernel(NetworkCalls, ExposeCalls, Face):
 
         self.provided = provided
         self.virtif = provided.virtif
-        self._quiet = quiet
+        self.quiet = True
+        """Whether the end of the kernel goes without its messages."""
+
         self._down = False
         self._forked = False
         self._here = Here(self)
@@ -195,7 +196,7 @@ class Kernel(NetworkCalls, ExposeCalls, Face):
         finally:
             self._down = True
             if self.provided.interposed:
-                self.provided.prepare_end(self._quiet)
+                self.provided.prepare_end(self.quiet)
                 reboot(self.library)
                 self.provided.park()
 

@@ -22,9 +22,12 @@ from rumphyper.errors import LibraryError, UnsupportedError
 from rumphyper.host.libc import libc
 from rumphyper.host.thunks import supported
 from rumphyper.hypercalls.catalogue import CATALOGUE
+from rumphyper.hypercalls.families.console import Console
 from rumphyper.hypercalls.families.virtif import Virtif
+from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
+from rumphyper.hypercalls.trace import Trace
 from rumphyper.hypercalls.upcalls import Upcalls
 from rumphyper.kernel.busdriver import WAIT, BusDriver
 from rumphyper.kernel.libraries import Libraries
@@ -95,8 +98,13 @@ def function_address(name: str, library: ctypes.CDLL | None = None) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def provide(mode: str, libraries: Libraries) -> Provided:
-    """Load what answers the hypercalls in ``mode``.
+def provide(
+    mode: str,
+    libraries: Libraries,
+    trace: Trace | None = None,
+    console: Callable[[str], object] | None = None,
+) -> Provided:
+    """Load what answers the hypercalls in ``mode``; see `boot` for the others.
 
     Raises UnsupportedError for an unknown mode, LibraryError when the stock
     library is needed and is not there.
@@ -114,12 +122,16 @@ def provide(mode: str, libraries: Libraries) -> Provided:
         )
     upcalls = Upcalls()
     virtif, buses = Virtif(), BusDriver(upcalls)
-    hypervisor = Hypervisor([virtif, buses])
+    families: list[Family] = [virtif, buses]
+    if console is not None:
+        families.append(Console(write=console, debug=console))
+    hypervisor = Hypervisor(families, trace=trace)
     provided = Provided(hypervisor, virtif, buses, upcalls, interposed=supported())
     hypervisor.start()
     stock = open_stock(path, ctypes.RTLD_LOCAL if supported() else ctypes.RTLD_GLOBAL)
     for name in CATALOGUE:
-        if name.startswith("rumpuser_") and hasattr(stock, name):
+        answered = hypervisor.bindings[name].target is not None
+        if name.startswith("rumpuser_") and hasattr(stock, name) and not answered:
             hypervisor.bind(name, function_address(name, stock), "stock")
     hypervisor.bind("rumpuser_init", init_with(provided, stock), "stock")
     if supported():

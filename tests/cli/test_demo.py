@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from rumphyper.kernel.libraries import Libraries
 from rumphyper.kernel.mini.abi import HYPERCALLS
 from tests.judges import tshark
+from tests.real.rump import require_rump
 
 # What a boot, some pings and a shutdown have no reason to call.
 ON_ERRORS = {"rumpuser_seterrno"}
@@ -33,7 +35,13 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder), **(env or {})},
+        # Also where NetBSD's libraries are: it is the mini kernel that is meant.
+        env={
+            **os.environ,
+            "TMPDIR": str(folder),
+            "RUMPHYPER_LIBRARY_PATH": str(folder),
+            **(env or {}),
+        },
     )
 
 
@@ -209,3 +217,20 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     assert process.wait(30) == 0
     assert "Traceback" not in errors
     assert left(tmp_path) == []
+
+
+@pytest.mark.rump
+def test_netbsd_is_what_auto_means_where_it_is(tmp_path: Path) -> None:
+    require_rump()
+    folder = os.environ.get("RUMPHYPER_LIBRARY_PATH", Libraries().folders[0])
+    process = start("--json", folder=tmp_path, env={"RUMPHYPER_LIBRARY_PATH": folder})
+    output, errors = process.communicate(timeout=30)
+    assert not errors
+    answer = json.loads(output)
+    assert answer["kernel"] == "netbsd"
+    assert answer["sent"] == answer["received"] == 8
+    calls = answer["hypercalls"]
+    assert calls["rumpuser_init"] == calls["rumpuser_exit"] == 1
+    assert calls["rumpuser_mutex_enter"] > 1000
+    assert calls["rumpcomp_virt_send"] > 8
+    assert not left(tmp_path)
