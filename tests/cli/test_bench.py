@@ -47,8 +47,8 @@ def test_ctrl_c_keeps_what_has_been_measured(as_json: bool) -> None:
         start_new_session=True,
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and not children.read_text():  # it runs Python 84 times
-        time.sleep(0.01)
+    while process.poll() is None and not children.read_text():
+        time.sleep(0.01)  # it runs Python 84 times
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "")
