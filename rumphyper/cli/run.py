@@ -16,12 +16,15 @@ from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
 from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.kernel.boot import boot
 from rumphyper.kernel.providers import PROVIDERS
+from rumphyper.kernel.tuning import TCP_BUFFER, set_tcp_buffers
 
 if TYPE_CHECKING:
     from rumphyper.kernel.netbsd import Kernel
     from rumphyper.kernel.state import InterfaceState
 
 LOOPBACK = "127.0.0.1/8"
+NCPU = 1
+"""Measured (docs/performance.md): TCP sends half as fast again as with two."""
 
 EPILOG = """\
 The script finds the kernel as `kernel`, or by rumphyper.current_kernel().
@@ -46,7 +49,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=PROVIDERS[0],
         help="who answers the kernel outside of its interfaces",
     )
-    parser.add_argument("--ncpu", type=int, metavar="N", help="virtual CPUs")
+    parser.add_argument(
+        "--ncpu",
+        type=int,
+        default=NCPU,
+        metavar="N",
+        help=f"virtual CPUs (default {NCPU}: the fastest on a small host)",
+    )
+    parser.add_argument(
+        "--tcp-buffer",
+        type=int,
+        default=TCP_BUFFER,
+        metavar="OCTETS",
+        help="of a TCP socket, each way (default %(default)s)",
+    )
     parser.add_argument(
         "--components", metavar="NAME,...", help="what to load (default: TCP/IP)"
     )
@@ -104,6 +120,7 @@ class Session:
         self.kernel = kernel = boot(
             names, hypercalls=args.hypercalls, ncpu=args.ncpu, verbose=args.verbose
         )
+        set_tcp_buffers(kernel, args.tcp_buffer)
         if not any(spec.name == "lo0" for spec in self.specs):
             kernel.interface("lo0").add_address(LOOPBACK)
         for spec in self.specs:
