@@ -130,3 +130,16 @@ def writable(buffer: Buffer) -> tuple[Pointer, int]:
     if not size:
         return b"", 0
     return _byref(_from_buffer(view)), size
+
+
+def behind(pointer: Pointer, count: int) -> ctypes.c_void_p:
+    """The memory ``count`` octets behind ``pointer``."""
+    if isinstance(pointer, bytes):
+        address = ctypes.cast(ctypes.c_char_p(pointer), ctypes.c_void_p).value or 0
+    elif isinstance(pointer, ctypes.c_void_p):
+        address = pointer.value or 0
+    elif isinstance(pointer, ctypes.Array):
+        address = ctypes.addressof(pointer)
+    else:
+        address = ctypes.cast(pointer, ctypes.c_void_p).value or 0
+    return ctypes.c_void_p(address + count)

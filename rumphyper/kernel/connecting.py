@@ -11,7 +11,8 @@ from rumphyper.kernel import constants, sockaddr
 from rumphyper.kernel.constants import failure
 from rumphyper.kernel.poll import POLLIN, POLLOUT, deadline_of, wait
 from rumphyper.kernel.sockaddr import Address
-from rumphyper.kernel.sockbase import F_DUPFD_CLOEXEC, Name
+from rumphyper.kernel.sockbase import F_DUPFD_CLOEXEC
+from rumphyper.kernel.sockcontext import Name
 from rumphyper.kernel.sockoptions import SocketOptions
 
 if TYPE_CHECKING:

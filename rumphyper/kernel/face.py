@@ -20,7 +20,8 @@ from rumphyper.kernel.files import open_file
 from rumphyper.kernel.filesystem import FileSystem
 from rumphyper.kernel.poll import Descriptor, Poll, select
 from rumphyper.kernel.resolve import AddressInfo
-from rumphyper.kernel.sockbase import F_GETFL, O_NONBLOCK, Name, SocketContext
+from rumphyper.kernel.sockbase import F_GETFL, O_NONBLOCK
+from rumphyper.kernel.sockcontext import Name, SocketContext
 from rumphyper.kernel.sockets import Socket
 from rumphyper.kernel.transport import Calls, Transport
 

@@ -108,7 +108,7 @@ class KernelFile(io.RawIOBase):
             self._fs.close(fd)
 
     def __del__(self) -> None:
-        # No system call in the collector: see sockbase.SocketContext.
+        # No system call in the collector: see sockcontext.py.
         fd, self._fd = getattr(self, "_fd", -1), -1
         if fd >= 0 and self._owned:
             text = f"unclosed file {self.name!r} of the rump kernel"

@@ -22,7 +22,7 @@ from rumphyper.kernel.buffers import Pinned, writable
 from rumphyper.kernel.constants import MSG_DONTWAIT, MSG_NBIO, failure
 from rumphyper.kernel.poll import POLLIN, POLLOUT, wait
 from rumphyper.kernel.sockaddr import Address
-from rumphyper.kernel.sockbase import Name
+from rumphyper.kernel.sockcontext import Name
 from rumphyper.kernel.transport import SLICE
 
 if TYPE_CHECKING:

@@ -5,19 +5,17 @@ The base of sockoptions.py and sockets.py, which add options and traffic.
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import warnings
-from collections import deque
 from types import TracebackType
 
 from typing_extensions import Self
 
 from rumphyper.hypercalls.errno import Errno
-from rumphyper.kernel import constants, sockaddr, sockopt
+from rumphyper.kernel import constants, sockopt
 from rumphyper.kernel.constants import failure
-from rumphyper.kernel.sockaddr import Address
-from rumphyper.kernel.transport import SLICE, Calls
+from rumphyper.kernel.sockcontext import SocketContext
+from rumphyper.kernel.transport import SLICE
 
 _Kind = type[BaseException]  # inside the class `type` is the property
 
@@ -28,41 +26,6 @@ O_NONBLOCK = 0x0004
 _NOSIGNAL = constants.MESSAGE_FLAGS["MSG_NOSIGNAL"]
 _NO_WAIT = constants.MSG_NBIO | constants.MSG_DONTWAIT
 _SLICE_TIMEVAL = sockopt.timeval(SLICE)
-
-
-class SocketContext:
-    """What the sockets of one kernel share: its calls and its left-overs.
-
-    ``orphans`` are descriptors whose socket was collected unclosed. They are
-    closed by the next call that makes a descriptor and never by the collector,
-    which may run inside a hypercall where no system call may be made.
-    """
-
-    def __init__(self, calls: Calls, scope: sockaddr.Scope = sockaddr.no_scope) -> None:
-        self.calls = calls
-        self.scope = scope
-        self.orphans: deque[int] = deque()
-
-    def bury(self) -> None:
-        """Close the descriptors that were left behind."""
-        while self.orphans:
-            self.calls.close(self.orphans.popleft())
-
-
-class Name:
-    """Room for an address that the kernel writes, with its length."""
-
-    __slots__ = ("length", "pointer", "raw")
-
-    def __init__(self) -> None:
-        self.raw = ctypes.create_string_buffer(sockaddr.SOCKADDR_MAX)
-        self.length = ctypes.c_uint(sockaddr.SOCKADDR_MAX)
-        self.pointer = ctypes.byref(self.length)
-
-    def value(self) -> Address:
-        """The address in Python's form."""
-        count = min(self.length.value, sockaddr.SOCKADDR_MAX)
-        return sockaddr.unpack(self.raw.raw[:count])
 
 
 class SocketBase:
@@ -194,6 +157,16 @@ class SocketBase:
         if self._timeout is None:  # by SO_RCVTIMEO or SO_SNDTIMEO
             return failure(Errno.EAGAIN)
         return TimeoutError("timed out")
+
+    def _never_waits(self, flags: int) -> bool:
+        """Whether a call with NetBSD's ``flags`` fails instead of waiting.
+
+        With a timeout MSG_DONTWAIT does not count: socket.socket waits then too.
+        """
+        timeout = self._timeout
+        return timeout == 0.0 or (
+            timeout is None and bool(flags & constants.MSG_DONTWAIT)
+        )
 
     # inheritance by exec, which clients of the syscall proxy have
 

@@ -12,7 +12,8 @@ from typing_extensions import Buffer
 from rumphyper.errors import RumphyperError
 from rumphyper.kernel import constants, sockopt
 from rumphyper.kernel.sockaddr import Address
-from rumphyper.kernel.sockbase import F_GETFL, Name, SocketBase
+from rumphyper.kernel.sockbase import F_GETFL, SocketBase
+from rumphyper.kernel.sockcontext import Name
 
 
 class SocketOptions(SocketBase):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rumphyper.errors import UnsupportedError
 from rumphyper.kernel.filelayouts import Stat, StatVfs, entries, open_flags
-from rumphyper.kernel.mounting import KINDS, arguments
+from rumphyper.kernel.mountargs import KINDS, arguments
 
 
 def record(inode: int, kind: int, name: bytes) -> bytes:
