@@ -110,11 +110,10 @@ class SocketReceiving(SocketConnecting):
                     return total
                 pointer = behind(pointer, count)
             else:
-                if count != -_EINTR:
+                if count != -_EINTR and (count != -_EAGAIN or no_wait):
                     if total:
                         return total
-                    if count != -_EAGAIN or no_wait:
-                        raise failure(-count)
+                    raise failure(-count)
             now = flags
             if deadline is not None and deadline - time.monotonic() < SLICE:
                 now |= MSG_DONTWAIT

@@ -8,6 +8,7 @@ import hashlib
 import socket
 import struct
 import threading
+import time
 from typing import Any
 
 from tests.real.scenarios.kit import LOOPBACK, Net, exactly, outcome, scenario, tcp
@@ -68,6 +69,23 @@ def peek_and_waitall(net: Net) -> Any:
         client.close()
         end = served.recv(5, socket.MSG_WAITALL)
         return [peeked.decode(), taken.decode(), rest.decode(), end.decode()]
+
+
+@scenario
+def waitall_beyond_the_buffer(net: Net) -> Any:
+    """More than the receive buffer holds, with a pause in the middle."""
+    with tcp(net) as (client, served):
+
+        def send() -> None:
+            client.sendall(bytes(100_000))
+            time.sleep(0.4)
+            client.sendall(bytes(200_000))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        data = served.recv(300_000, socket.MSG_WAITALL)
+        sender.join()
+        return len(data)
 
 
 @scenario
