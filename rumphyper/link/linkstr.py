@@ -61,10 +61,6 @@ def split_linkstr(linkstr: str) -> tuple[Scheme, str]:
         raise LinkstrError(
             repr(linkstr), "the name behind the colon is empty", f"use {scheme.form}"
         )
-    if "\0" in rest:
-        raise LinkstrError(
-            repr(linkstr), "the name has a NUL in it", f"use {scheme.form}"
-        )
     return scheme, rest
 
 
