@@ -47,7 +47,11 @@ class Word:
             raise HostError("atomic word", cause, remedy, errno.EINVAL)
         self._address = address
         self._pair: swaps.Pair | None = None
-        self.way = self._open(way or os.environ.get(SWITCH) or "")
+        try:
+            self.way = self._open(way or os.environ.get(SWITCH) or "")
+        except BaseException:
+            del pinned  # or it stays exported as long as the traceback lives
+            raise
         self._pinned: ctypes.c_char | None = pinned
         self._value = ctypes.c_uint32.from_address(address)
 

@@ -29,8 +29,13 @@ class Alarm:
         """Watch from now on; true when that is new: look at the bus again."""
         if self._watch is not None:
             return False
-        self._watch = ModifyWatch.of_descriptor(self._file.fd, self._file.path)
-        self._waiter = Waiter(self._watch.fd)
+        watch = ModifyWatch.of_descriptor(self._file.fd, self._file.path)
+        try:
+            self._waiter = Waiter(watch.fd)
+        except BaseException:
+            watch.close()
+            raise
+        self._watch = watch
         return True
 
     def wait(self, timeout: float | None) -> bool:
@@ -50,10 +55,15 @@ class Alarm:
         if self._epoll is None:
             self.arm()
             assert self._watch is not None
-            self._ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self._epoll = select.epoll()
-            self._epoll.register(self._watch.fd, select.EPOLLIN)
-            self._epoll.register(self._ready, select.EPOLLIN)
+            epoll = select.epoll()
+            try:
+                self._ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            except BaseException:
+                epoll.close()
+                raise
+            epoll.register(self._watch.fd, select.EPOLLIN)
+            epoll.register(self._ready, select.EPOLLIN)
+            self._epoll = epoll
             self.show(True)  # nobody has looked since the watch began
         return self._epoll.fileno()
 

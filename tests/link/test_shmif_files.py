@@ -337,3 +337,59 @@ def test_a_bus_that_is_renamed_or_removed_goes_on(path: Path) -> None:
             waiting.start()
             assert two.recv(timeout=5) == [FRAME]
             waiting.join()
+
+
+def test_without_descriptors(path: Path) -> None:
+    """Each call fails as a whole, leaks nothing, and works once there are more."""
+    code = """
+        import os, resource, sys
+        from rumphyper.errors import RumphyperError
+        from rumphyper.link import open_link
+
+        def taken():
+            return len(os.listdir("/proc/self/fd")) - 1
+
+        def works(room, call):
+            "Call with so many descriptors to be had; the same as before if it fails."
+            before = taken()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before + room, hard))
+            try:
+                call()
+                return True
+            except (RumphyperError, OSError) as error:
+                said = str(error)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            assert "Too many open files" in said, said
+            # ask() may keep what it got for the next time.
+            assert call is ask or taken() == before, (room, call)
+            call()
+            return False
+
+        def attach():
+            open_link(name).close()
+
+        def receive():
+            link.recv(timeout=0)
+
+        def ask():
+            link.fileno()
+
+        name = "shmif:" + sys.argv[1]
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with open_link(name) as link:  # from here on all is loaded
+            receive(), ask()
+        start = taken()
+        failed = []
+        for room in range(6):
+            for call in (attach, receive, ask):
+                with open_link(name) as link:
+                    failed += [call] * (not works(room, call))
+                assert taken() == start
+        print(*(failed.count(call) for call in (attach, receive, ask)))
+    """
+    process = spawn(code, path)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert all(0 < int(times) < 6 for times in output.split())
+    assert len(output.split()) == 3
