@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rumphyper.cli.main import VERBS
 
@@ -43,3 +44,8 @@ def test_the_readme_names_verbs_that_are_there() -> None:
     verbs = re.findall(r"^rumphyper (\w+)", text, re.MULTILINE)
     assert len(verbs) > 4
     assert set(verbs) <= set(VERBS)
+
+
+def test_speed_fails_no_test_here() -> None:
+    """Hypothesis would fail an example of more than 0.2 s on a busy machine."""
+    assert settings().deadline is None
