@@ -39,9 +39,12 @@ class Word:
     way: str
 
     def __init__(self, buffer: Buffer, offset: int, way: str | None = None) -> None:
-        pinned = pin(buffer, offset, 4)
-        address = ctypes.addressof(pinned)
+        # In no local variable: a traceback that somebody keeps keeps those, and
+        # the buffer would stay exported.
+        self._pinned: ctypes.c_char | None = pin(buffer, offset, 4)
+        address = ctypes.addressof(self._pinned)
         if address % 4:
+            self._pinned = None
             cause = f"offset {offset} is not a multiple of 4 in memory"
             remedy = "align the word to 4 octets"
             raise HostError("atomic word", cause, remedy, errno.EINVAL)
@@ -50,9 +53,8 @@ class Word:
         try:
             self.way = self._open(way or os.environ.get(SWITCH) or "")
         except BaseException:
-            del pinned  # or it stays exported as long as the traceback lives
+            self._pinned = None
             raise
-        self._pinned: ctypes.c_char | None = pinned
         self._value = ctypes.c_uint32.from_address(address)
 
     def _open(self, way: str) -> str:

@@ -129,6 +129,30 @@ def test_failed_acquires_leave_no_trace() -> None:
         assert word.acquire()
 
 
+def test_a_word_that_was_tried_in_vain_lets_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also while somebody looks at the traceback: its frames hold no buffer."""
+    kept: list[BaseException] = []
+
+    def refuse() -> None:
+        try:
+            raise HostError("thunks", "refused")
+        except HostError as error:
+            kept.append(error)
+            raise
+
+    monkeypatch.setattr(swaps, "compare_and_swap", refuse)
+    memory = mmap.mmap(-1, 4096)
+    Word(memory, 0).close()  # libatomic took over
+    with pytest.raises(HostError):
+        Word(memory, 0, "thunks")
+    with pytest.raises(HostError, match="multiple of 4"):
+        Word(memory, 2)
+    assert len(kept) == 2
+    memory.close()
+
+
 def test_no_way_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise OSError("libatomic.so.1: cannot open shared object file")
