@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -92,6 +93,20 @@ def test_each_failure_while_booting(name: str, at: int, errno: int) -> None:
             up_and_down(host)
         assert caught.value.netbsd_errno == errno
         assert host.memory.held == {}
+        assert host.problems == []
+
+
+def test_no_thread_for_the_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with machine() as host:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(MiniKernelError, match=r"watchdog.*ulimit -u"):
+                up_and_down(host)
+        assert host.memory.held == {}
+        up_and_down(host)
         assert host.problems == []
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rumphyper.kernel.mini.calls import Calls, Function, full_name
+from rumphyper.kernel.mini.errors import MiniKernelError
 from rumphyper.kernel.mini.lwp import Lwps
 from rumphyper.kernel.mini.scheduler import Scheduler
 
@@ -56,7 +57,12 @@ class Contexts:
         self._watchdog = threading.Thread(
             target=self._watch, name="mini watchdog", daemon=True
         )
-        self._watchdog.start()
+        try:
+            self._watchdog.start()
+        except RuntimeError as error:
+            raise MiniKernelError(
+                "watchdog thread", str(error), "end others, or raise ulimit -u"
+            ) from None
 
     def _watched(self, name: str, function: Function, must_give: bool) -> Function:
         scheduler, report = self._scheduler, self._report
