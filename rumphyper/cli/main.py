@@ -102,7 +102,9 @@ def _main(words: list[str]) -> int:
         _drop_output()
         return 0
     except OSError as error:
-        if error.filename is not None:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            thing, remedy = "descriptors", "close others, or raise ulimit -n"
+        elif error.filename is not None:
             thing, remedy = str(error.filename), "look at this file"
         elif error.errno in OUTPUT_ERRORS:
             _drop_output()
