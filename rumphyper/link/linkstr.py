@@ -37,6 +37,7 @@ class Scheme:
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
+        Scheme("tap", "tap:NAME", "rumphyper.link.tap", "open_tap"),
         Scheme("shmif", "shmif:PATH", "rumphyper.link.shmif", "open_shmif"),
         Scheme("pcap", "pcap:FILE", "rumphyper.link.pcap", "open_pcap"),
     )

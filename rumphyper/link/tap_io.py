@@ -1,0 +1,162 @@
+"""Frames in and out of one TAP descriptor: the plain way, read(2) and write(2).
+
+The other way is `rumphyper.link.tap_uring`; both have the face of `TapIo`.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import os
+from collections.abc import Sequence
+
+from typing_extensions import Buffer
+
+from rumphyper.errors import LinkEndedError, LinkError
+from rumphyper.link.base import Counters
+
+OCTET_TYPES = {bytes, bytearray}
+
+AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
+EBADFD = getattr(errno, "EBADFD", errno.EBADF)
+
+
+def failed(linkstr: str, number: int) -> LinkError:
+    """The error that an errno of reading or writing a TAP means."""
+    if number in (EBADFD, errno.EBADF, errno.ENXIO):
+        cause = "the TAP is gone: somebody has deleted the interface"
+        return LinkEndedError(linkstr, cause, "open it again")
+    if number == errno.EIO:
+        remedy = (
+            f"bring it up: `ip link set {linkstr.partition(':')[2]} up`, or up=True"
+        )
+        return LinkError(linkstr, "the interface is down", remedy)
+    return LinkError(linkstr, os.strerror(number), "see tun.c in the kernel's sources")
+
+
+class StrangeBufferError(TypeError):
+    """A buffer of a type other than `OCTET_TYPES`."""
+
+
+def check_types(frames: Sequence[Buffer]) -> None:
+    """Raise StrangeBufferError unless ``len`` counts the octets of each frame."""
+    if not OCTET_TYPES.issuperset(map(type, frames)):
+        for frame in frames:
+            if not isinstance(frame, (bytes, bytearray)):
+                view = memoryview(frame)
+                if view.format != "B" or view.ndim != 1 or not view.c_contiguous:
+                    raise StrangeBufferError
+
+
+def octets_of(frame: Buffer) -> Buffer:
+    """The same octets in one piece, by a type whose length is their number."""
+    if isinstance(frame, (bytes, bytearray)):
+        return frame
+    view = memoryview(frame)
+    return view.cast("B") if view.c_contiguous else view.tobytes()
+
+
+class TapIo(abc.ABC):
+    """Reads and writes frames of one descriptor; never waits.
+
+    Sending and receiving may go on at the same time in two threads, each of
+    the two in one at a time: the link sees to that. What is carried and lost is
+    counted in ``counters``.
+    """
+
+    name: str
+    """``plain`` or ``uring``."""
+
+    drained = True
+    """Whether the last look at the descriptor found it empty."""
+
+    def __init__(
+        self, linkstr: str, fd: int, max_frame: int, counters: Counters
+    ) -> None:
+        self._linkstr = linkstr
+        self._fd = fd
+        # One octet more than a frame has: a read that long was cut off.
+        self._slot = max_frame + 1
+        self._counters = counters
+
+    @abc.abstractmethod
+    def send(self, frames: Sequence[Buffer], sizes: Sequence[int], alike: int) -> int:
+        """Write frames of these sizes; return how many were taken.
+
+        ``alike`` is the size that all of them have, or 0. Raises LinkError when
+        the first of them is refused for good, and StrangeBufferError, having
+        done nothing, for a type whose length may not be its number of octets.
+        """
+
+    @abc.abstractmethod
+    def recv(self, limit: int) -> list[bytes]:
+        """Read up to ``limit`` frames, as many as are there. LinkEndedError."""
+
+    def recv_views(self, limit: int) -> Sequence[Buffer]:
+        """Like ``recv``; the buffers may be lent until the next call."""
+        return self.recv(limit)
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Free what is held besides the descriptor. Idempotent."""
+
+    def count_sent(self, sizes: Sequence[int], alike: int, taken: int) -> int:
+        """Count the first ``taken`` frames; return ``taken``."""
+        self._counters.sent += taken
+        octets = alike * taken if alike else sum(sizes[:taken])
+        self._counters.sent_bytes += octets
+        return taken
+
+    def count_received(self, frames: int, octets: int) -> None:
+        """Count frames that are handed on."""
+        self._counters.received += frames
+        self._counters.received_bytes += octets
+
+
+class PlainIo(TapIo):
+    """One read(2) or write(2) a frame.
+
+    A read asks for no octet more than it must: how much longer the buffer is
+    than the frame decides what shrinking it costs.
+    """
+
+    name = "plain"
+
+    def send(self, frames: Sequence[Buffer], sizes: Sequence[int], alike: int) -> int:
+        check_types(frames)
+        fd, write = self._fd, os.write
+        taken = 0
+        try:
+            for frame in frames:
+                write(fd, frame)
+                taken += 1
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if not taken:
+                raise failed(self._linkstr, error.errno or 0) from None
+        return self.count_sent(sizes, alike, taken)
+
+    def recv(self, limit: int) -> list[bytes]:
+        fd, slot, read = self._fd, self._slot, os.read
+        frames: list[bytes] = []
+        append = frames.append
+        self.drained = False
+        try:
+            for _ in range(limit):
+                append(read(fd, slot))
+        except BlockingIOError:
+            self.drained = True
+        except OSError as error:
+            if not frames:
+                raise failed(self._linkstr, error.errno or 0) from None
+        sizes = list(map(len, frames))
+        if slot in sizes:
+            frames = [frame for frame in frames if len(frame) < slot]
+            self._counters.dropped += sizes.count(slot)
+            sizes = list(map(len, frames))
+        self.count_received(len(frames), sum(sizes))
+        return frames
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,255 @@
+"""Frames in and out of one TAP descriptor by io_uring: one call a burst.
+
+Faster than a loop of read(2) and write(2) in C. Needs Linux 6.4, whose TAP
+driver does not wait when it is told so (FMODE_NOWAIT).
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from typing_extensions import Buffer
+
+from rumphyper.errors import UnsupportedError
+from rumphyper.host.uring_batch import Batch
+from rumphyper.link.base import ETHER_HEADER, Counters
+from rumphyper.link.tap_io import AGAIN, PlainIo, TapIo, check_types, failed
+
+SEND_SLOTS = 256
+RECV_SLOTS = 128
+"""Frames a call: more gain nothing, and the slots fall out of the cache."""
+
+FEW = 4
+"""Batches up to this go out by write(2): io_uring would be slower."""
+
+LEAST = 4
+"""Reads posted when little comes in; doubled while all of them find a frame."""
+
+ALIGN = 64
+"""Slots start on cache lines."""
+
+GROUP = 16
+"""Slots that one struct covers."""
+
+COPY = 2048
+"""Slots up to this long are filled by structs, which fill up with nulls."""
+
+SIZES = 32
+"""Sizes of frame for which structs and views are kept."""
+
+
+def slot_size(max_frame: int) -> int:
+    """Octets of a slot: a full one tells of a frame that was cut off."""
+    return -(-(max_frame + 1) // ALIGN) * ALIGN
+
+
+Alike = tuple[struct.Struct, list[memoryview]]
+"""For frames of one size: how to copy some from slots, and a view of each slot."""
+
+
+class UringIo(TapIo):
+    """Batches of fixed buffers, one io_uring for each direction.
+
+    Raises UnsupportedError or HostError where io_uring is refused.
+    """
+
+    name = "uring"
+
+    def __init__(
+        self, linkstr: str, fd: int, max_frame: int, counters: Counters
+    ) -> None:
+        super().__init__(linkstr, fd, max_frame, counters)
+        self._plain = PlainIo(linkstr, fd, max_frame, counters)
+        self._slot = slot = slot_size(max_frame)
+        self._reads = Batch(fd, RECV_SLOTS, slot, write=False)
+        try:
+            self._writes = Batch(fd, SEND_SLOTS, slot, write=True)
+        except BaseException:
+            self._reads.close()
+            raise
+        try:
+            self._probe()
+        except BaseException:
+            self.close()
+            raise
+        self._want = LEAST
+        self._offsets = list(self._reads.offsets)
+        self._slots = [slot.toreadonly() for slot in self._reads.slots]
+        self._fill = struct.Struct(f"{slot}s" * GROUP)
+        self._alike: OrderedDict[int, Alike] = OrderedDict()
+        self._sizes: list[int] = []
+        self._set_size(ETHER_HEADER)
+
+    def _probe(self) -> None:
+        """See whether the driver does not wait when it is told so.
+
+        By a frame of one octet, which no TAP takes: there is nothing to undo.
+        """
+        self._writes.set_lengths([1])
+        if -self._writes.run(1)[0] == errno.EOPNOTSUPP:
+            cause = "the kernel's TAP driver waits even when told not to"
+            remedy = "use Linux 6.4 or later, or io='plain'"
+            raise UnsupportedError(self._linkstr, cause, remedy)
+
+    # -- sending -------------------------------------------------------------
+
+    def send(self, frames: Sequence[Buffer], sizes: Sequence[int], alike: int) -> int:
+        if len(frames) <= FEW:
+            return self._plain.send(frames, sizes, alike)
+        writes = self._writes
+        taken, most = 0, writes.count
+        if len(frames) > most:
+            check_types(frames)  # while none of them has gone out
+        while taken < len(frames):
+            some = frames[taken : taken + most]
+            lengths = sizes[taken : taken + most]
+            self._put(some, lengths)
+            if alike:
+                writes.set_alike(alike)
+                whole = writes.run_alike(len(some), alike)
+                results = [] if whole else writes.results(len(some))
+            else:
+                writes.set_lengths(lengths)
+                results = writes.run(len(some))
+                whole = results == lengths
+            if not whole:
+                return self._partial(results, sizes, taken)
+            taken += len(some)
+        return self.count_sent(sizes, alike, taken)
+
+    def _put(self, frames: Sequence[Buffer], sizes: Sequence[int]) -> None:
+        """Copy the frames to the slots. StrangeBufferError for some types."""
+        memory, size = self._writes.memory, self._slot
+        start = 0
+        if size <= COPY:
+            pack_into = self._fill.pack_into
+            try:
+                while start + GROUP <= len(frames):
+                    pack_into(memory, start * size, *frames[start : start + GROUP])
+                    start += GROUP
+            except struct.error:
+                pass  # octets of another type, which slices take
+        if start < len(frames):
+            check_types(frames[start:])
+        for index in range(start, len(frames)):
+            place = index * size
+            memory[place : place + sizes[index]] = frames[index]
+
+    def _partial(self, results: list[int], sizes: Sequence[int], before: int) -> int:
+        """Settle a batch of which the device refused a frame."""
+        done = [index for index, result in enumerate(results) if result >= 0]
+        if not done and not before and -results[0] not in AGAIN:
+            raise failed(self._linkstr, -results[0])
+        # Those refused before one that went can only be given up: to offer
+        # them again would bring the frames behind them twice.
+        taken = before + (done[-1] + 1 if done else 0)
+        sent = before + len(done)
+        self._counters.dropped += taken - sent
+        self._counters.sent += sent
+        self._counters.sent_bytes += sum(sizes[:before])
+        self._counters.sent_bytes += sum(sizes[before + index] for index in done)
+        return taken
+
+    # -- receiving -----------------------------------------------------------
+
+    def recv(self, limit: int) -> list[bytes]:
+        count = self._read(limit)
+        if count:
+            return self._copies(self._size, count)
+        memory = self._reads.memory
+        return [
+            memory[start : start + size]
+            for start, size in zip(self._offsets, self._sizes, strict=False)
+            if size > 0
+        ]
+
+    def recv_views(self, limit: int) -> Sequence[Buffer]:
+        count = self._read(limit)
+        if count:
+            return self._views[:count]
+        return [
+            slot[:size]
+            for slot, size in zip(self._slots, self._sizes, strict=False)
+            if size > 0
+        ]
+
+    def _copies(self, size: int, count: int) -> list[bytes]:
+        """Copies of frames of one size: a struct makes them faster than slices."""
+        memory, slot = self._reads.memory, self._slot
+        whole = count - count % GROUP
+        frames: list[bytes] = []
+        if whole:
+            pattern = self._pattern
+            with memoryview(memory) as view, view[: whole * slot] as part:
+                for group in pattern.iter_unpack(part):
+                    frames += group
+        for start in self._offsets[whole:count]:
+            frames.append(memory[start : start + size])
+        return frames
+
+    def _read(self, limit: int) -> int:
+        """Post reads; return how many frames came, all of ``_size``.
+
+        When they are not alike that is 0, and ``_sizes`` has the size of each
+        slot's frame, 0 or less for none.
+        """
+        want = self._want
+        count = want if want < limit else limit
+        size, reads = self._size, self._reads
+        if not reads.run_alike(count, size):
+            sizes = reads.results(count)
+            size = sizes[0]
+            if not 0 < size < self._slot or sizes.count(size) < count:
+                self._sizes = self._mixed(sizes)
+                return 0
+            self._set_size(size)
+        if count == want < reads.count:
+            self._want = min(2 * want, reads.count)
+        self.drained = False
+        counters = self._counters
+        counters.received += count
+        counters.received_bytes += count * size
+        return count
+
+    def _set_size(self, size: int) -> None:
+        """Have a struct and views ready for frames of this size."""
+        found = self._alike.get(size)
+        if found is None:
+            pattern = struct.Struct(f"{size}s{self._slot - size}x" * GROUP)
+            views = [slot[:size] for slot in self._slots]
+            found = self._alike[size] = (pattern, views)
+            if len(self._alike) > SIZES:
+                self._alike.popitem(last=False)
+        self._size = size
+        self._pattern, self._views = found
+
+    def _mixed(self, sizes: list[int]) -> list[int]:
+        """Results of several sizes, or with errors or cut off frames in them."""
+        if min(sizes) > 0 and max(sizes) < self._slot:
+            if len(sizes) == self._want:
+                self._want = min(2 * self._want, self._reads.count)
+            self.drained = False
+            self.count_received(len(sizes), sum(sizes))
+            return sizes
+        errors = [-size for size in sizes if size < 0]
+        for index, size in enumerate(sizes):
+            if size >= self._slot:
+                self._counters.dropped += 1
+                sizes[index] = 0
+        good = [size for size in sizes if size > 0]
+        if errors and not good and errors[0] not in AGAIN:
+            raise failed(self._linkstr, errors[0])
+        self.drained = bool(errors)
+        if 2 * len(good) <= self._want:
+            self._want = max(LEAST, self._want // 2)
+        self.count_received(len(good), sum(good))
+        return sizes
+
+    def close(self) -> None:
+        self._alike = OrderedDict()
+        self._slots = self._views = []
+        self._reads.close()
+        self._writes.close()

@@ -1,0 +1,394 @@
+"""The TAP link as a link: what goes out, what comes in, and how it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import random
+import select
+import threading
+import time
+from array import array
+
+import pytest
+
+from rumphyper.errors import (
+    FrameError,
+    LinkClosedError,
+    LinkEndedError,
+    LinkError,
+    RumphyperError,
+    UnsupportedError,
+)
+from rumphyper.host.netif import Netif
+from rumphyper.host.syscalls import number
+from rumphyper.link import open_link
+from rumphyper.link.tap import TapLink, open_tap
+from tests.link.tap_support import (
+    MOST,
+    arrivals,
+    both,
+    frame,
+    gather,
+    interfaces,
+    ip,
+    open_fds,
+    open_io,
+    packet_socket,
+)
+from tests.namespace import isolated
+from tests.seccomp import refuse
+
+
+def some_frames(count: int, seed: int, most: int = 1500) -> list[bytes]:
+    """Frames of random sizes, with runs of equal ones as bulk traffic has."""
+    chance = random.Random(seed)
+    frames: list[bytes] = []
+    while len(frames) < count:
+        size = chance.choice([0, 46, 986, 1500, most, chance.randint(0, most)])
+        for _ in range(chance.choice([1, 1, 3, 40])):
+            frames.append(frame(chance.randbytes(size)))
+    return frames[:count]
+
+
+@both
+@isolated
+def test_frames_reach_the_host_octet_for_octet(io: str) -> None:
+    with open_io("tap0", io) as link, packet_socket("tap0") as host:
+        sent = 0
+        for wanted in (1, 2, 4, 5, 16, 17, 63, 255, 256, 257, 600):
+            count = min(wanted, MOST)
+            frames = some_frames(count, seed=count)
+            assert link.send(frames) == count
+            assert arrivals(host, count) == frames
+            sent += count
+        assert link.counters.sent == sent
+        assert link.send([]) == 0
+        with Netif() as netif:
+            assert netif.is_up(link.name)
+
+
+@both
+@isolated
+def test_frames_of_the_host_arrive_octet_for_octet(io: str) -> None:
+    with open_io("tap0", io) as link, packet_socket("tap0") as host:
+        octets = 0
+        for count in (1, 3, 40, 300, 5, 700):
+            frames = some_frames(count, seed=count)
+            for one in frames:
+                host.send(one)
+            assert gather(link, count) == frames
+            octets += sum(map(len, frames))
+        assert link.recv(timeout=0) == []
+        assert link.recv(timeout=0.01) == []
+        assert link.counters.received == 1049
+        assert link.counters.received_bytes == octets
+        assert link.counters.dropped == 0
+
+
+@both
+@isolated
+def test_a_burst_waits_in_the_queue_until_it_is_read(io: str) -> None:
+    """As many frames as the device's queue holds, with nobody reading."""
+    with open_io("tap0", io) as link, packet_socket("tap0") as host, Netif() as netif:
+        burst = netif.tx_queue_length("tap0")
+        frames = [frame(n.to_bytes(4, "big")) for n in range(burst)]
+        for one in frames:
+            host.send(one)
+        assert gather(link, burst) == frames
+
+
+@both
+@isolated
+def test_limits_are_kept(io: str) -> None:
+    with open_io("tap0", io) as link, packet_socket("tap0") as host:
+        frames = [frame(bytes([n])) for n in range(200)]
+        for one in frames:
+            host.send(one)
+        found: list[bytes] = []
+        for limit in (1, 2, 3, 64, 500, 7, 5, 1, 1):
+            some = link.recv(limit, timeout=0)
+            assert len(some) <= limit
+            found += some
+        assert found + gather(link, 200 - len(found)) == frames
+        for limit in (0, -1):
+            with pytest.raises(ValueError, match="at least 1"):
+                link.recv(limit)
+
+
+@both
+@isolated
+def test_lent_buffers_hold_their_frames_and_are_read_only(io: str) -> None:
+    frames = some_frames(200, seed=1)
+    for mtu in (1500, 9000):
+        with open_io("tap%d", io, mtu=mtu) as link, packet_socket(link.name) as host:
+            for one in frames:
+                host.send(one)
+            found: list[bytes] = []
+            while len(found) < len(frames):
+                views = link.recv_views(33, timeout=5)
+                assert 1 <= len(views) <= 33
+                found += [bytes(view) for view in views]
+                for view in views:
+                    with pytest.raises(TypeError):
+                        memoryview(view)[0] = 0
+            assert found == frames
+        assert bytes(views[-1]) == frames[-1]  # what is lent outlives the link
+
+
+@both
+@isolated
+def test_any_buffer_can_be_sent(io: str) -> None:
+    plain = [frame(bytes([n]) * (50 + 2 * n)) for n in range(20)]
+    wide = array("H", plain[3])
+    spread = memoryview(bytes(octet for octet in plain[4] for _ in range(2)))[::2]
+    foreign = (ctypes.c_char * len(plain[5])).from_buffer_copy(plain[5])
+    odd: list[object] = [bytearray(plain[0]), memoryview(plain[1]), plain[2]]
+    odd += [wide, spread, foreign]
+    with open_io("tap0", io) as link, packet_socket("tap0") as host:
+        for count in (1, len(odd)):
+            assert link.send(odd[:count]) == count  # type: ignore[arg-type]
+            assert arrivals(host, count) == plain[:count]
+        for mixed in ([*odd, *plain[6:]], [memoryview(one) for one in plain]):
+            times = min(15, MOST // len(mixed))
+            batch = mixed * times
+            assert link.send(batch) == len(batch)  # type: ignore[arg-type]
+            assert arrivals(host, len(batch)) == plain[: len(mixed)] * times
+        assert link.send(tuple(map(bytearray, plain))) == 20
+        assert arrivals(host, 20) == plain
+        wanted = (
+            sum(map(len, plain)) * 31 + len(plain[0]) * 1 + sum(map(len, plain[:6]))
+        )
+        assert link.counters.sent_bytes == wanted
+
+
+@both
+@isolated
+def test_an_unfit_frame_stops_the_whole_batch(io: str) -> None:
+    good = frame(b"x" * 46)
+    with open_io("tap0", io, mtu=1000) as link, packet_socket("tap0") as host:
+        assert link.mtu == 1000
+        assert link.max_frame == 1018
+        for bad in (
+            b"",
+            b"x" * 13,
+            b"x" * 1019,
+            array("H", [0] * 510),
+            array("H", [0] * 6),
+        ):
+            for position in (0, 3, 20):
+                batch = [good] * position + [bad] + [good] * 5
+                with pytest.raises(FrameError, match=f"frame {position} of the batch"):
+                    link.send(batch)
+        longest = frame(b"y" * 1004)
+        assert link.send([longest] * 10) == 10
+        assert arrivals(host, 10) == [longest] * 10
+        assert link.counters.sent == 10
+
+
+@both
+@isolated
+def test_a_frame_that_is_longer_than_the_mtu_was_is_dropped_and_counted(
+    io: str,
+) -> None:
+    with open_io("tap0", io) as link, packet_socket("tap0") as host, Netif() as netif:
+        netif.set_mtu("tap0", 9000)
+        good = [frame(bytes([n]) * 100) for n in range(3)]
+        for one in (good[0], frame(b"z" * 8000), good[1], frame(b"z" * 4000), good[2]):
+            host.send(one)
+        assert gather(link, 3) == good
+        assert link.counters.dropped == 2
+        assert link.counters.received == 3
+        host.send(frame(b"z" * 8000))
+        assert link.recv(timeout=0.05) == []
+
+
+@both
+@isolated
+def test_every_mtu_of_the_device_works(io: str) -> None:
+    for mtu in (68, 1500, 9000, 65521):
+        with open_io("tap%d", io, mtu=mtu) as link, packet_socket(link.name) as host:
+            biggest = frame(random.Random(mtu).randbytes(mtu))
+            assert link.send([biggest] * 20) == 20
+            assert arrivals(host, 20) == [biggest] * 20
+            for _ in range(20):
+                host.send(biggest)
+            assert gather(link, 20) == [biggest] * 20
+
+
+@both
+@isolated
+def test_close_wakes_a_reader(io: str) -> None:
+    raised: list[BaseException] = []
+
+    def read(link: TapLink, timeout: float | None) -> None:
+        try:
+            link.recv(timeout=timeout)
+        except BaseException as error:
+            raised.append(error)
+
+    for timeout in (None, 60.0):
+        link = open_io("tap0", io)
+        reader = threading.Thread(target=read, args=[link, timeout])
+        reader.start()
+        time.sleep(0.05)
+        start = time.monotonic()
+        link.close()
+        assert "tap0" not in interfaces()  # gone when close returns
+        reader.join(5)
+        assert not reader.is_alive()
+        assert time.monotonic() - start < 1
+        assert isinstance(raised.pop(), LinkClosedError)
+        link.close()
+        for call in (link.recv, link.fileno, link.frame_fd):
+            with pytest.raises(LinkClosedError):
+                call()
+        with pytest.raises(LinkClosedError):
+            link.send([frame(b"")])
+
+
+@both
+@isolated
+def test_close_amid_traffic_in_both_directions(io: str) -> None:
+    for turn in range(10):
+        link = open_io("tap0", io)
+        outcomes: list[str] = []
+
+        def work(
+            way: str, link: TapLink = link, outcomes: list[str] = outcomes
+        ) -> None:
+            try:
+                while True:
+                    if way == "send":
+                        link.send([frame(b"x" * 100)] * 30)
+                    else:
+                        link.recv_views(timeout=1)
+            except LinkClosedError:
+                outcomes.append(way)
+
+        workers = [
+            threading.Thread(target=work, args=[way]) for way in ("send", "recv")
+        ]
+        with packet_socket("tap0") as host:
+            for worker in workers:
+                worker.start()
+            for _ in range(100 + turn * 20):
+                host.send(frame(b"y"))
+            link.close()
+        for worker in workers:
+            worker.join(5)
+        assert sorted(outcomes) == ["recv", "send"]
+
+
+@both
+@isolated
+def test_two_hundred_links_one_after_the_other_leave_nothing_behind(io: str) -> None:
+    open_io("tap0", io).close()
+    before = open_fds()
+    threads = threading.active_count()
+    for turn in range(200):
+        with open_io("tap0", io) as link:
+            assert link.name == "tap0"
+            if turn % 10 == 0:
+                link.send([frame(b"x")] * 20)
+                link.recv(timeout=0)
+    assert open_fds() == before
+    assert threading.active_count() == threads
+    assert interfaces() == ["lo"]
+
+
+@both
+@isolated
+def test_the_descriptor_is_readable_when_a_frame_is_there(io: str) -> None:
+    with open_io("tap0", io) as link, packet_socket("tap0") as host:
+        fd = link.fileno()
+        assert select.select([fd], [], [], 0)[0] == []
+        host.send(frame(b"x"))
+        assert select.select([fd], [], [], 5)[0] == [fd]
+        assert link.recv() == [frame(b"x")]
+        assert select.select([fd], [], [], 0)[0] == []
+
+
+@both
+@isolated
+def test_a_device_that_is_deleted_ends_the_link(io: str) -> None:
+    with open_io("tap0", io) as link:
+        threading.Timer(0.05, ip, ["link", "delete", "tap0"]).start()
+        with pytest.raises(LinkEndedError, match="deleted"):
+            link.recv(timeout=10)
+        for count in (1, 30):
+            with pytest.raises(LinkEndedError, match="deleted"):
+                link.send([frame(b"x")] * count)
+        assert list(link) == []
+
+
+@both
+@isolated
+def test_an_interface_that_is_down_refuses_frames_and_takes_them_later(io: str) -> None:
+    with open_io("tap0", io, up=False) as link, Netif() as netif:
+        assert not netif.is_up("tap0")
+        for count in (1, 30):
+            with pytest.raises(LinkError, match=r"down .*up=True"):
+                link.send([frame(b"x")] * count)
+        assert link.counters.sent == 0
+        netif.set_up("tap0")
+        assert link.send([frame(b"x")] * 30) == 30
+        assert link.counters.sent == 30
+
+
+@isolated
+def test_where_io_uring_is_refused_plain_calls_do_the_work() -> None:
+    refuse(number("io_uring_setup"), errno.EPERM)
+    with open_link("tap:tap0") as link, packet_socket("tap0") as host:
+        assert isinstance(link, TapLink)
+        assert link.io == "plain"
+        assert "seccomp" in link.fallback
+        frames = some_frames(100, seed=5)
+        assert link.send(frames) == 100
+        assert arrivals(host, 100) == frames
+        for one in frames:
+            host.send(one)
+        assert gather(link, 100) == frames
+    before = open_fds()
+    with pytest.raises(UnsupportedError, match="seccomp"):
+        open_link("tap:tap0", io="uring", persistent=True)
+    assert open_fds() == before
+    assert interfaces() == ["lo"]
+
+
+@isolated
+def test_where_the_driver_would_wait_plain_calls_do_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As before Linux 6.4: every operation with RWF_NOWAIT is unsupported."""
+    from rumphyper.host.uring_batch import Batch
+
+    def unsupported(self: Batch, count: int) -> list[int]:
+        return [-errno.EOPNOTSUPP] * count
+
+    monkeypatch.setattr(Batch, "run", unsupported)
+    before = open_fds()
+    with open_tap("tap0") as link:
+        assert link.io == "plain"
+        assert "Linux 6.4" in link.fallback
+    with pytest.raises(RumphyperError, match=r"Linux 6\.4"):
+        open_tap("tap0", io="uring")
+    assert open_fds() == before
+
+
+@both
+@isolated
+def test_native_code_reads_and_writes_beside_the_link(io: str) -> None:
+    with open_io("tap0", io) as link, packet_socket("tap0") as host:
+        fd = link.frame_fd()
+        assert fd is not None
+        one = frame(b"in two parts")
+        assert os.writev(fd, [one[:14], one[14:]]) == len(one)
+        assert arrivals(host, 1) == [one]
+        host.send(one)
+        assert os.read(fd, 2000) == one
+        with pytest.raises(BlockingIOError):
+            os.read(fd, 2000)
+    with open_tap("tap1", queues=2) as queues:
+        assert queues.frame_fd() is None
