@@ -1,8 +1,9 @@
-"""Runs one case of netbsd_cases.py in a process, and a namespace, of its own.
+"""Runs a case of netbsd_cases.py or traffic_cases.py in a process of its own.
 
     python -m tests.real.netbsd_session CASE [ARGUMENT...]
 
-A process can boot one kernel. What the case returns is printed as one line of
+The process has a network namespace of its own, too. A process can boot one
+kernel. What the case returns is printed as one line of
 JSON, the last of the output.
 """
 
@@ -74,8 +75,10 @@ def run(case: str, *arguments: str, inside: Sequence[str] = NAMESPACE) -> Any:
 if __name__ == "__main__":
     faulthandler.enable()
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
-    from tests.real import netbsd_cases
+    from tests.real import netbsd_cases, traffic_cases
 
-    result = getattr(netbsd_cases, sys.argv[1])(*sys.argv[2:])
+    name = sys.argv[1]
+    cases = traffic_cases if hasattr(traffic_cases, name) else netbsd_cases
+    result = getattr(cases, name)(*sys.argv[2:])
     print()
     print(json.dumps(result), flush=True)

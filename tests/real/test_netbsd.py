@@ -33,7 +33,7 @@ def test_linux_and_netbsd_ping_each_other() -> None:
         "netbsd to linux 4": 3,
         "netbsd to linux 6": 3,
         "counted": True,
-        "send by": "python",
+        "send by": "libc",
         "locks by": "stock",
         "left": [],
     }

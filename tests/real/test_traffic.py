@@ -1,0 +1,41 @@
+"""Bulk traffic between NetBSD and Linux arrives as it was sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.judges import tool
+from tests.real.netbsd_session import require_tap, run
+from tests.real.rump import require_rump
+
+pytestmark = pytest.mark.rump
+
+GOOD = {
+    "tcp 4": [True, True],
+    "tcp 6": [True, True],
+    "udp 4": [],
+    "udp 6": [],
+    "left": [],
+}
+
+
+@pytest.fixture(autouse=True)
+def _libraries() -> None:
+    require_rump()
+    require_tap()
+    tool("ip")
+
+
+def test_100_mib_each_way() -> None:
+    found = run("traffic", "100", "plain")
+    assert GOOD.items() <= found.items()
+    assert found["mtu"] == 1500
+    assert found["octets a frame"] <= 1514
+    assert found["send by"] == "libc"
+
+
+def test_superframes() -> None:
+    found = run("traffic", "64", "superframes")
+    assert GOOD.items() <= found.items()
+    assert found["mtu"] == 65535
+    assert found["octets a frame"] > 2000  # mostly long ones, and ACKs
