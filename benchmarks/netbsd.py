@@ -1,0 +1,174 @@
+"""bench netbsd: NetBSD's TCP/IP on our hypercalls beside the stock C ones.
+
+Every measurement is a fresh process in a fresh network namespace. The stock
+side drives librump by the plainest ctypes calls, ours goes through the public
+face (`boot`, `create_interface`, `socket`), so its cost is in the figure too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rumphyper.errors import RumphyperError, UnsupportedError
+
+from .harness import Row, interleave, skipped
+
+HERE = Path(__file__).resolve().parent
+CASES = ("tcp receive", "tcp send", "tcp receive ncpu=1", "tcp send ncpu=1")
+MIB, QUICK_MIB = 128, 48
+ROUND_TRIPS = 2000
+ENTER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+flags = 0x40000000 | (0x10000000 if os.geteuid() else 0)
+ids = os.geteuid(), os.getegid()
+if libc.unshare(flags):
+    sys.exit("unshare: " + os.strerror(ctypes.get_errno()))
+if ids[0]:
+    open("/proc/self/setgroups", "w").write("deny")
+    open("/proc/self/uid_map", "w").write(f"0 {ids[0]} 1")
+    open("/proc/self/gid_map", "w").write(f"0 {ids[1]} 1")
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""A new network namespace (and user namespace, if not root), then a program."""
+
+
+def _folder() -> str:
+    """The folder of the rump kernel's libraries; RumphyperError when not found."""
+    from rumphyper.kernel.libraries import Libraries
+
+    libraries = Libraries()
+    stock = libraries.rumpuser
+    if stock is None:
+        raise UnsupportedError(
+            "bench netbsd", "no stock librumpuser", "set RUMPHYPER_LIBRARY_PATH"
+        )
+    return str(Path(stock).parent)
+
+
+class Side:
+    """One of the two: starts the processes that measure."""
+
+    def __init__(self, script: str, folder: str) -> None:
+        self.script = str(HERE / script)
+        self.folder = folder
+
+    def start(self, words: list[str], ncpu: int | None, **settings: Any) -> list[str]:
+        self.environment = {
+            **os.environ,
+            "RUMP_FOLDER": self.folder,
+            "RUMPHYPER_BENCH": json.dumps(settings),
+            "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]),
+        }
+        if ncpu:
+            self.environment["RUMP_NCPU"] = str(ncpu)
+        return [sys.executable, "-c", ENTER, self.script, *words]
+
+    def run(self, words: list[str], ncpu: int | None, **settings: Any) -> Any:
+        """One measurement: what the task printed."""
+        command = self.start(words, ncpu, **settings)
+        done = subprocess.run(
+            command,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            raise UnsupportedError(Path(self.script).name, last, "see bench netbsd")
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    @contextlib.contextmanager
+    def serving(self, bus: str) -> Iterator[None]:
+        """A second kernel that echoes on the bus, while the body runs."""
+        command = self.start(["serve", bus], None)
+        with subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, text=True
+        ) as server:
+            try:
+                assert server.stdout is not None
+                # NetBSD may print something of its own before.
+                if not any(line == "ready\n" for line in server.stdout):
+                    raise UnsupportedError(self.script, "did not start", "run it alone")
+                yield
+            finally:
+                server.kill()
+
+
+def run(quick: bool) -> Iterator[Row]:
+    """Yield a row for each case; all are skipped without the libraries."""
+    try:
+        folder = _folder()
+    except RumphyperError as error:
+        names = (*CASES, "udp round trip", "superframe receive")
+        yield from (skipped("netbsd", case, str(error)) for case in names)
+        return
+    stock = Side("netbsd_stock.py", folder)
+    ours = Side("netbsd_ours.py", folder)
+    runs = 3 if quick else 11
+    mib = QUICK_MIB if quick else MIB
+    for case in CASES:
+        direction = case.split()[1]
+        ncpu = 1 if "ncpu=1" in case else None
+        words = ["tcp", f"{direction}:{mib}"]
+        yield _tcp(case, ours, stock, words, ncpu, runs)
+    yield _udp(ours, stock, 3 if quick else 9)
+    words = ["tcp", f"receive:{mib * 2}"]
+    options = {"link": {"superframes": True}}
+    yield _tcp("superframe receive", ours, stock, words, None, runs, **options)
+
+
+def _tcp(
+    case: str,
+    ours: Side,
+    stock: Side,
+    words: list[str],
+    ncpu: int | None,
+    runs: int,
+    **settings: Any,
+) -> Row:
+    return interleave(
+        "netbsd",
+        case,
+        "Mbit/s",
+        lambda: float(ours.run(words, ncpu, **settings)["mbit"]),
+        "stock C hypercalls",
+        lambda: float(stock.run(words, ncpu)["mbit"]),
+        runs,
+        more_is_better=True,
+    )
+
+
+def _udp(ours: Side, stock: Side, runs: int) -> Row:
+    """Two kernels of one side on one bus."""
+
+    def measure(side: Side) -> Callable[[], float]:
+        def once() -> float:
+            with tempfile.TemporaryDirectory() as folder:
+                bus = str(Path(folder) / "bus")
+                with side.serving(bus):
+                    said = side.run(["udp", f"{ROUND_TRIPS}:{bus}"], None)
+            return float(said["us"])
+
+        return once
+
+    return interleave(
+        "netbsd",
+        "udp round trip",
+        "us",
+        measure(ours),
+        "stock C hypercalls",
+        measure(stock),
+        runs,
+        more_is_better=False,
+    )

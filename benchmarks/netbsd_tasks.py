@@ -1,0 +1,130 @@
+"""What a process of bench netbsd does, whichever hypercalls its kernel has.
+
+A task runs in a network namespace of its own, prints one JSON object, and ends
+without shutting the kernel down: only the task is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+CHUNK = 1 << 16
+"""Octets that one read or write of the kernel's socket asks for."""
+
+HOST, GUEST, PEER, PORT = "10.7.0.1", "10.7.0.2", "10.7.0.3", 5000
+TAP = "tun0"
+"""The name that the stock hypercalls give to virt0's TAP interface."""
+
+
+class Kernel(Protocol):
+    """What the tasks need of a kernel."""
+
+    boot_ms: float
+
+    def interface(self, name: str, address: str, bus: str = "") -> None: ...
+    def connect(self, address: str, port: int) -> int: ...
+    def receive(self, fd: int, total: int) -> None: ...
+    def send(self, fd: int, total: int) -> None: ...
+    def round_trips(self, address: str, count: int, payload: bytes) -> list[float]: ...
+    def serve(self) -> None: ...
+
+
+def milliseconds(call: Callable[[], Any]) -> float:
+    """How long ``call`` takes."""
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def run(make: Callable[[], Kernel], words: Sequence[str]) -> None:
+    """Boot a kernel and do the task that the command line names."""
+    task, argument = words
+    said = TASKS[task](make(), argument)
+    print(json.dumps(said), flush=True)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def tcp(kernel: Kernel, argument: str) -> dict[str, float]:
+    """``receive:MIB`` or ``send:MIB`` over virt0 and TAP, host on the far side."""
+    from rumphyper.host.netif import Netif  # the host's side only
+
+    direction, amount = argument.split(":")
+    total = int(amount) << 20
+    kernel.interface("virt0", GUEST)
+    with Netif() as netif:
+        netif.add_address(TAP, f"{HOST}/24")
+        netif.set_up(TAP)
+    with socket.create_server((HOST, PORT)) as listener:
+        child = os.fork()
+        if not child:
+            _far_side(listener, direction, total)
+    fd = kernel.connect(HOST, PORT)
+    spent, start = time.process_time(), time.perf_counter()
+    if direction == "receive":
+        kernel.receive(fd, total)
+        elapsed, spent = time.perf_counter() - start, time.process_time() - spent
+        os.kill(child, 9)  # it waits for the connection's end
+    else:
+        kernel.send(fd, total)
+        status = os.waitpid(child, 0)[1]  # it has read everything
+        elapsed, spent = time.perf_counter() - start, time.process_time() - spent
+        if status:
+            raise SystemExit(f"the far side ended with {status}")
+    return {
+        "mbit": total * 8e-6 / elapsed,
+        "cpu_per_gb": spent / (total / 1e9),
+        "boot_ms": kernel.boot_ms,
+    }
+
+
+def _far_side(listener: socket.socket, direction: str, total: int) -> None:
+    """The host's end of the TCP connection, in a process of its own."""
+    status = 1
+    try:
+        connection, _ = listener.accept()
+        buffer = bytearray(1 << 18)
+        if direction == "receive":
+            left = total
+            while left > 0:
+                left -= connection.send(memoryview(buffer)[: min(left, len(buffer))])
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)
+        else:
+            got = 0
+            while count := connection.recv_into(buffer):
+                got += count
+            status = 0 if got == total else 2
+    finally:
+        os._exit(status)
+
+
+def udp(kernel: Kernel, argument: str) -> dict[str, float]:
+    """``COUNT:BUS``: UDP round trips over shmif0 to a kernel that serves them."""
+    count, bus = argument.split(":", 1)
+    kernel.interface("shmif0", GUEST, bus)
+    payload = bytes(64)
+    kernel.round_trips(PEER, 20, payload)
+    turns = sorted(kernel.round_trips(PEER, int(count), payload))
+    return {"us": turns[len(turns) // 2], "boot_ms": kernel.boot_ms}
+
+
+def serve(kernel: Kernel, bus: str) -> dict[str, float]:
+    """Echo UDP on port 7 on the bus until killed."""
+    kernel.interface("shmif0", PEER, bus)
+    print("ready", flush=True)
+    kernel.serve()
+    return {}
+
+
+TASKS: dict[str, Callable[[Kernel, str], dict[str, float]]] = {
+    "tcp": tcp,
+    "udp": udp,
+    "serve": serve,
+}

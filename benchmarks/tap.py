@@ -1,0 +1,217 @@
+"""bench tap: a TAP link against a read(2)/write(2) loop in C.
+
+Both use the same descriptor in the same process, turn by turn, in a network
+namespace of their own. A send turn writes frames that the host kernel drops on
+receipt. A receive turn fills the device's queue by a packet socket, which is
+not timed, and then drains it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import rumphyper
+from rumphyper.errors import RumphyperError
+from rumphyper.host.netif import Netif
+from rumphyper.host.netns import enter_new
+from rumphyper.link import open_link
+from rumphyper.link.tap_link import TapLink
+
+from .harness import Row, compile_c, interleave, skipped
+
+SIZES = (64, 1500)
+FRAMES = 2000
+"""Frames of one turn: as many as the device's queue is made to hold."""
+
+BATCH = 250
+LIMIT = 125
+"""Frames of one send and of one receive."""
+
+NAME = "bench0"
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
+LOCAL_EXPERIMENTAL = bytes.fromhex("88b5")
+
+PEER = """
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+double send_loop(int fd, const char *frame, long size, long count)
+{
+    double start = now();
+    for (long i = 0; i < count; i++)
+        if (write(fd, frame, size) != size)
+            return -1;
+    return (now() - start) / count;
+}
+
+double drain(int fd, long size, long count)
+{
+    static char frame[2048];
+    double start = now();
+    for (long i = 0; i < count; i++)
+        if (read(fd, frame, sizeof frame) != size)
+            return -1;
+    return (now() - start) / count;
+}
+"""
+
+CHILD = """
+import importlib, sys
+from rumphyper.cli import bench
+name = bench._package().__name__
+importlib.import_module(name + ".tap").inside(sys.argv[1] == "quick")
+"""
+
+
+def cases() -> Iterator[tuple[str, str, int]]:
+    """How frames are moved, which way, and their size."""
+    for io in ("uring", "plain"):
+        for direction in ("send", "receive"):
+            for size in SIZES:
+                yield io, direction, size
+
+
+def run(quick: bool) -> Iterator[Row]:
+    """Yield a case for each of io_uring and plain calls, direction and size.
+
+    The namespace needs a process of its own, which prints the rows.
+    """
+    folder = str(Path(rumphyper.__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, "quick" if quick else "full"],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    for line in child.stdout.splitlines():
+        yield Row(**json.loads(line))
+
+
+def inside(quick: bool) -> None:
+    """Enter a namespace, measure, and print each row as a line of JSON."""
+    for row in _rows(quick):
+        print(json.dumps(row.as_dict()), flush=True)
+
+
+def _rows(quick: bool) -> Iterator[Row]:
+    try:
+        enter_new()
+        peer = compile_c(PEER, shared=True)
+    except RumphyperError as error:
+        for case in cases():
+            yield skipped("tap", " ".join(map(str, case)), str(error))
+        return
+    try:
+        library = ctypes.CDLL(str(peer))
+        for case in cases():
+            yield _case(library, *case, runs=151 if quick else 601)
+    finally:
+        shutil.rmtree(peer.parent)
+
+
+def _case(library: ctypes.CDLL, io: str, direction: str, size: int, runs: int) -> Row:
+    case = f"{io} {direction} {size}"
+    try:
+        link = open_link(f"tap:{NAME}", io=io, up=False)
+    except RumphyperError as error:
+        return skipped("tap", case, str(error))
+    assert isinstance(link, TapLink)
+    with link, Netif() as netif:
+        # Nothing of the kernel's own shall be among the frames.
+        with open(f"/proc/sys/net/ipv6/conf/{NAME}/disable_ipv6", "w") as file:
+            file.write("1")
+        netif.set_tx_queue_length(NAME, FRAMES)
+        netif.set_up(NAME)
+        frame = b"\2\0\0\0\0\1\2\0\0\0\0\2" + LOCAL_EXPERIMENTAL
+        frame = frame.ljust(size, b"\0")
+        turns = (_senders if direction == "send" else _receivers)(library, link, frame)
+        call = "write" if direction == "send" else "read"
+        return interleave(
+            "tap",
+            case,
+            "ns/frame",
+            turns[0],
+            f"C {call} loop",
+            turns[1],
+            runs,
+            more_is_better=False,
+        )
+
+
+Turns = tuple[Callable[[], float], Callable[[], float]]
+
+
+def _senders(library: ctypes.CDLL, link: TapLink, frame: bytes) -> Turns:
+    loop = library.send_loop
+    loop.restype = ctypes.c_double
+    loop.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_long, ctypes.c_long]
+    fd = link.frame_fd()
+    assert fd is not None
+    batch = [frame] * BATCH
+
+    def ours() -> float:
+        start = time.thread_time_ns()
+        for _ in range(FRAMES // BATCH):
+            assert link.send(batch) == BATCH
+        return (time.thread_time_ns() - start) / FRAMES
+
+    def theirs() -> float:
+        value = float(loop(fd, frame, len(frame), FRAMES))
+        assert value > 0
+        return value
+
+    return ours, theirs
+
+
+def _receivers(library: ctypes.CDLL, link: TapLink, frame: bytes) -> Turns:
+    drain = library.drain
+    drain.restype = ctypes.c_double
+    drain.argtypes = [ctypes.c_int, ctypes.c_long, ctypes.c_long]
+    fd = link.frame_fd()
+    assert fd is not None
+    source = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    source.bind((NAME, 0))
+    source.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+
+    def fill() -> None:
+        for _ in range(FRAMES):
+            source.send(frame)
+
+    def ours() -> float:
+        fill()
+        left = FRAMES
+        start = time.thread_time_ns()
+        while left:
+            frames = link.recv_views(LIMIT, timeout=0)
+            assert frames
+            left -= len(frames)
+        took = time.thread_time_ns() - start
+        assert frames[-1] == frame
+        return took / FRAMES
+
+    def theirs() -> float:
+        fill()
+        value = float(drain(fd, len(frame), FRAMES))
+        assert value > 0
+        return value
+
+    return ours, theirs
