@@ -24,7 +24,8 @@ from rumphyper.link.linkstr import SCHEMES
 from tests.judges import tool
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60
+PATIENCE = int(os.environ.get("RUMPHYPER_TEST_PATIENCE", "60"))
+"""Seconds for one case; more for a long run by hand."""
 
 
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net")

@@ -39,3 +39,11 @@ def test_superframes() -> None:
     assert GOOD.items() <= found.items()
     assert found["mtu"] == 65535
     assert found["octets a frame"] > 2000  # mostly long ones, and ACKs
+
+
+def test_nothing_grows() -> None:
+    """A short turn; docs/netbsd.md tells of ten million frames."""
+    found = run("soak", "250000")
+    assert found["enough"]
+    assert (found["descriptors"], found["threads"]) == (0, 0)
+    assert found["octets"] < 8 << 20

@@ -5,6 +5,7 @@ Run by netbsd_session.py like netbsd_cases.py; test_traffic.py judges.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import socket
@@ -19,7 +20,10 @@ from tests.real.netbsd_cases import (
     LINUX6,
     NETBSD4,
     NETBSD6,
+    descriptors,
+    memory,
     taps,
+    threads,
     wired,
 )
 
@@ -131,3 +135,32 @@ def traffic(mebibytes: str, superframes: str) -> dict[str, Any]:
         found["send by"] = slots["rumpcomp_virt_send"].provider
     found["left"] = taps()
     return found
+
+
+def soak(frames: str) -> dict[str, Any]:
+    """So many frames through one kernel; what the process has grown by.
+
+    The first tenth is not counted: caches and pools fill in it.
+    """
+    goal = int(frames)
+    with rumphyper.boot() as kernel:
+        interface = wired(kernel)
+
+        def passed() -> int:
+            counters = interface.counters
+            return counters.received + counters.sent
+
+        def run(until: int) -> tuple[int, int, int]:
+            while passed() < until:
+                assert all(tcp(kernel, socket.AF_INET, LINUX4, 24 << 20))
+                assert udp(kernel, socket.AF_INET, LINUX4, NETBSD4, 9000) == []
+            gc.collect()
+            return descriptors(), threads(), memory()
+
+        start, end = run(goal // 10), run(goal)
+        return {
+            "enough": passed() >= goal,
+            "descriptors": end[0] - start[0],
+            "threads": end[1] - start[1],
+            "octets": end[2] - start[2],
+        }
