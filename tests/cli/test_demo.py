@@ -23,7 +23,11 @@ from tests.real.rump import require_rump
 
 # What a boot, some pings and a shutdown have no reason to call.
 ON_ERRORS = {"rumpuser_seterrno"}
-ON_CONTENTION = {"rumpuser_mutex_enter", "rumpuser_rw_enter"}
+ON_CONTENTION = {
+    "rumpuser_mutex_enter",
+    "rumpuser_rw_enter",
+    "rumpuser_cv_wait_nowrap",  # a thread finds the virtual CPU taken
+}
 
 
 def start(
