@@ -147,7 +147,7 @@ def test_bad_input(tmp_path: Path) -> None:
     for name, (kind, text) in expected.items():
         assert found[name][0] == kind, (name, found[name])
         assert text in found[name][1], (name, found[name])
-    assert found["unchanged"]
+    assert found["unchanged"] is True
     assert found["interfaces"] == ["lo0", "virt0"]
     assert (found["still there"], found["fork"], found["after fork"]) == (3, 0, 3)
 

@@ -127,7 +127,7 @@ def test_sigint_at_any_moment(kind: str, tmp_path: Path) -> None:
     if kind != "waits":
         words.append(script(tmp_path, f"BLOCK = {kind == 'blocks'}\n{LOOP}"))
     summaries = 0
-    for _ in range(4):
+    for _ in range(2):
         running = [
             subprocess.Popen(
                 argv(*words),
@@ -136,7 +136,7 @@ def test_sigint_at_any_moment(kind: str, tmp_path: Path) -> None:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            for _ in range(3)
+            for _ in range(4)
         ]
         for process in running:
             maps = Path(f"/proc/{process.pid}/maps")
@@ -149,7 +149,7 @@ def test_sigint_at_any_moment(kind: str, tmp_path: Path) -> None:
             assert status in ((0,) if kind == "waits" else (0, 130)), err
             assert "xception" not in err
             summaries += "dropped" in out + err
-    assert summaries >= 3
+    assert summaries >= 1
 
 
 def test_two_kernels() -> None:
