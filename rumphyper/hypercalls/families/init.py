@@ -30,7 +30,7 @@ class Init(Family):
             raise HypercallError(
                 f"rumpuser version {version}",
                 f"this hypervisor speaks version {RUMPUSER_VERSION}",
-                "use a librump of NetBSD 7 to 10 or buildrump.sh",
+                "use a librump of NetBSD 7 to 10",
                 errno=Errno.EINVAL,
             )
         if not hyp:
