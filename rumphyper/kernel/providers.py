@@ -86,6 +86,7 @@ class Provided:
 
         Threads of the kernel take no signals, so pause(2) does not return.
         """
+        self.hypervisor.trace = None  # its records are made in Python
         pause = function_address("pause")
         for name, binding in self.hypervisor.bindings.items():
             if callable(binding.target):
