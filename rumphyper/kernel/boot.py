@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.hypercalls.trace import Trace
-from rumphyper.kernel.interrupt import Guard
+from rumphyper.kernel.interrupt import Guard, no_signals
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
 from rumphyper.kernel.netbsd import Kernel
@@ -132,17 +131,3 @@ def environment(settings: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = old
-
-
-@contextlib.contextmanager
-def no_signals() -> Iterator[None]:
-    """Threads that are made in here take no signals: those are Python's.
-
-    A thread inherits its maker's mask, and a signal that ends a kernel
-    thread's sleep early would surprise NetBSD.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

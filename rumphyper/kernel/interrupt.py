@@ -15,10 +15,11 @@ sleep there for long: whatever waits (sockets) waits in slices of `SLICE`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -35,6 +36,11 @@ WATCHED = tuple(
 SIGINT = int(signal.SIGINT)
 get_handler: Callable[[int], object] = importlib.import_module("_signal").getsignal
 """signal.getsignal without its enumerations, which cost microseconds."""
+
+FAULTS = {
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT")
+}
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -115,3 +121,18 @@ class Guard:
     ) -> None:
         if self.on_main():
             self.leave()
+
+
+@contextlib.contextmanager
+def no_signals() -> Iterator[None]:
+    """Threads that are made in here take no signals: those are Python's.
+
+    A thread inherits its maker's mask, and a signal that ends a kernel
+    thread's sleep early would surprise NetBSD. Those that tell of a thread's
+    own faults stay, for faulthandler.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -22,6 +22,7 @@ from rumphyper.kernel import ioctls
 from rumphyper.kernel.busfile import check_bus_file
 from rumphyper.kernel.control import change_route, ioctl
 from rumphyper.kernel.interface import Interface, parse_plain
+from rumphyper.kernel.interrupt import no_signals
 from rumphyper.kernel.jumbo import set_mtu
 from rumphyper.kernel.netaddr import Address, embed_scope, pack, pack_link, pack_mask
 from rumphyper.kernel.rtsock import (
@@ -163,7 +164,8 @@ class NetworkCalls:
 
     def _create(self, name: str) -> None:
         try:
-            ioctl(self._self, ioctls.SIOCIFCREATE, ioctls.ifreq(name), name)
+            with no_signals():
+                ioctl(self._self, ioctls.SIOCIFCREATE, ioctls.ifreq(name), name)
         except KernelError as error:
             if error.netbsd_errno == 22:  # EINVAL: no driver of this name
                 error.remedy = f"drivers here: {', '.join(self.drivers())}"
