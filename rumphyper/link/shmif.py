@@ -19,14 +19,12 @@ from rumphyper.link.shmif_file import BusFile, open_bus_file
 from rumphyper.link.shmif_gather import flush_all
 from rumphyper.link.shmif_inbox import Inbox, LockedFetch, Splitter, WatcherFetch
 from rumphyper.link.shmif_lock import BusLock
-from rumphyper.link.shmif_outbox import Outbox
+from rumphyper.link.shmif_outbox import NotPlainError, Outbox
 from rumphyper.net.mac import parse_mac, random_mac
 from rumphyper.ring.shmif import MAX_LENGTH, Bus
 from rumphyper.ring.shmif_frames import Packet, split, split_packets
 
 T = TypeVar("T")
-
-_PLAIN = frozenset((bytes, bytearray))
 
 
 class ShmifLink(Link):
@@ -62,7 +60,7 @@ class ShmifLink(Link):
             self._lock = BusLock(file, bus, self.check_open)
             self._outbox = Outbox(file, bus, self._lock, self.tx_lock)
             own = self._outbox.sender
-            fetch = LockedFetch(file, bus, self._lock)
+            fetch = LockedFetch(bus, self._lock)
         try:
             state = fetch.attach()
             end = bus.end(state)
@@ -71,7 +69,10 @@ class ShmifLink(Link):
             if self._lock is not None:
                 self._lock.close()
             raise
-        self._inbox = Inbox(bus, fetch, own, start, None if follow else end)
+        stop = None if follow else end
+        self._inbox = Inbox(bus, file.check_size, fetch, own, start, stop)
+        if self._lock is not None:
+            self._lock.known_end = lambda: self._inbox.position
         self._alarm = Alarm(file)
 
     @property
@@ -120,15 +121,21 @@ class ShmifLink(Link):
 
     def _send_batch(self, outbox: Outbox, frames: Sequence[Buffer]) -> int:
         """Send frames of any type; returns the sum of their sizes."""
-        if not _PLAIN.issuperset(map(type, frames)):
-            # len() gives the octets of these only.
-            frames = [memoryview(frame).tobytes() for frame in frames]
+        # Passes over a batch are what it costs, so it is taken for one of bytes
+        # until something shows that it is not.
         octets = cast("Sequence[bytes]", frames)
+        try:
+            sizes = list(map(len, octets))
+            distinct = set(sizes)
+            longest = max(distinct)
+            if min(distinct) >= ETHER_HEADER and longest <= self.mtu + ETHER_HEADER:
+                return outbox.put_all(octets, sizes, longest, len(distinct) == 1)
+        except (NotPlainError, TypeError):
+            pass
+        octets = [memoryview(frame).tobytes() for frame in frames]
+        self.check_frames(octets)
         sizes = list(map(len, octets))
-        if min(sizes) < ETHER_HEADER or max(sizes) > self.mtu + ETHER_HEADER:
-            self.check_frames(octets)
-        outbox.put_all(octets, sizes)
-        return sum(sizes)
+        return outbox.put_all(octets, sizes, max(sizes), len(set(sizes)) == 1)
 
     def recv(self, limit: int = BATCH, timeout: float | None = None) -> list[bytes]:
         """Return frames that others have sent; never this end's own.
@@ -225,7 +232,8 @@ def open_shmif(
     of the bus to have it: the C driver does not survive longer frames.
 
     Raises HostError (permission, full disk), CorruptError (not a bus, or a
-    broken one), LinkError (its lock is not let go), LinkstrError (an option).
+    broken one), LinkError (its lock is not let go), LinkstrError (an option),
+    UnsupportedError (no atomic operations here).
     """
     linkstr = f"shmif:{path}"
     most = MAX_LENGTH - ETHER_HEADER

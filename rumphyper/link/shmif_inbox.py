@@ -5,17 +5,26 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from mmap import mmap
 from typing import TypeVar
 
 from rumphyper.link.shmif_file import BusFile
 from rumphyper.link.shmif_lock import BusLock
-from rumphyper.ring.shmif import CHUNK, Bus
-from rumphyper.ring.shmif_frames import check_rest
-from rumphyper.ring.shmif_read import State, Stretch, peek, settled, take
+from rumphyper.ring.shmif import CHUNK, DATA, DATA_SIZE, Bus
+from rumphyper.ring.shmif_frames import Memory, check_rest
+from rumphyper.ring.shmif_read import (
+    State,
+    Stretch,
+    glance,
+    intact_from,
+    peek,
+    settled,
+    take,
+)
 
 T = TypeVar("T")
 Fetch = Callable[[int, int], Stretch]
-Splitter = Callable[[bytes, int, int, "int | None"], "tuple[list[T], int]"]
+Splitter = Callable[[Memory, int, int, int, "int | None"], "tuple[list[T], int]"]
 
 PASSES = 16
 """Looks at the bus that find nothing but own packets, before giving way."""
@@ -33,15 +42,23 @@ STUCK_TIMEOUT = 0.5
 class Inbox:
     """Frames from ``position`` on, fetched in stretches and handed out.
 
-    ``fetch(position, limit)`` copies a stretch: see
+    ``check`` is called before each look at the bus, and may raise.
+    ``fetch(position, limit)`` copies a stretch of it: see
     `rumphyper.ring.shmif_read.take`. ``own`` is the sender to leave out, if any.
     ``stop`` is the position where there is no more to come, if there is one.
     """
 
     def __init__(
-        self, bus: Bus, fetch: Fetch, own: int | None, position: int, stop: int | None
+        self,
+        bus: Bus,
+        check: Callable[[], None],
+        fetch: Fetch,
+        own: int | None,
+        position: int,
+        stop: int | None,
     ) -> None:
         self._bus = bus
+        self._check = check
         self._fetch = fetch
         self._own = own
         self._stop = stop
@@ -74,14 +91,44 @@ class Inbox:
         CorruptError, time and again, at a packet that breaks the format.
         """
         for _ in range(PASSES):
-            if self._offset >= len(self._copy) and not self._refill():
-                break
-            found, self._offset = split(self._copy, self._offset, limit, self._own)
+            if self._offset >= len(self._copy):
+                self._check()
+                there = self._look(split, limit)
+                if there is not None:
+                    if there or not self._more:
+                        return there
+                    continue
+                if not self._refill():
+                    break
+            found, self._offset = split(
+                self._copy, self._offset, len(self._copy), limit, self._own
+            )
             if found:
                 return found
             if self._offset < len(self._copy):
                 self._leave_rest()
         return []
+
+    def _look(self, split: Splitter[T], limit: int) -> list[T] | None:
+        """Take frames from where they lie on the bus; None when that cannot be."""
+        bus, position = self._bus, self.position
+        memory = bus.memory
+        there = glance(bus, position) if LOADS_IN_ORDER else None
+        if there is None or not isinstance(memory, mmap):
+            return None
+        state, bus_end = there
+        end = bus_end if self._stop is None else min(bus_end, self._stop)
+        if position >= end:
+            self._more = False
+            return []
+        begin = DATA + position % DATA_SIZE
+        found, reached = split(memory, begin, begin + end - position, limit, self._own)
+        intact = intact_from(bus, state, bus_end)
+        if intact is None or intact > position or reached == begin:
+            return None
+        self.position += reached - begin
+        self._more = self.position < end
+        return found
 
     def _refill(self) -> bool:
         """Fetch the next stretch; false when there is none."""
@@ -115,8 +162,7 @@ class LockedFetch:
     writer has to wait for it.
     """
 
-    def __init__(self, file: BusFile, bus: Bus, lock: BusLock) -> None:
-        self._file = file
+    def __init__(self, bus: Bus, lock: BusLock) -> None:
         self._bus = bus
         self._lock = lock
 
@@ -131,7 +177,6 @@ class LockedFetch:
         return self._bus.state
 
     def __call__(self, position: int, limit: int) -> Stretch:
-        self._file.check_size()
         found = None
         if LOADS_IN_ORDER:
             for _ in range(TRIES):
@@ -139,11 +184,7 @@ class LockedFetch:
                 found = state and peek(self._bus, state, position, limit)
                 if found:
                     break
-        if not found:
-            found = self._lock.run(take, self._bus, position, limit)
-        if not found[1]:
-            self._lock.known_end = found[0]
-        return found
+        return found or self._lock.run(take, self._bus, position, limit)
 
 
 class WatcherFetch:
@@ -164,7 +205,6 @@ class WatcherFetch:
     def attach(self) -> State:
         """Wait until no writer is at work; the bus's state then. CorruptError."""
         bus = self._bus
-        self._file.check_size()
         for _ in range(SPINS):
             state = settled(bus)
             if state is not None:

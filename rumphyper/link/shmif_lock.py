@@ -74,15 +74,18 @@ class BusLock:
         self._words = bus.words
         self.tries: Iterator[int] = iter(self._word.acquire, -1)
         """Endless; each value is one try for the lock, true when we have it."""
-        self.release = self._word.release
+        self.release: Callable[[], object] = self._word.release
         self.mark = own_token()
         self.taken_over = 0
-        self.known_end = -1
-        """The end of the bus as this end has last seen it."""
+        self.known_end: Callable[[], int] = lambda: -1
+        """Tells up to which position this end has read the bus."""
         _all.add(self)
 
     def close(self) -> None:
         """Let go of the memory. Idempotent."""
+        # The word's functions may serve another word from now on.
+        self.tries = iter(())
+        self.release = self._word.close
         self._word.close()
 
     def run(self, body: Callable[..., T], *args: object) -> T:
@@ -184,7 +187,7 @@ class BusLock:
         self.taken_over += 1
         self._bus.check_kind()
         if not self._bus.is_sound() or (
-            is_gone(mark) is None and self._bus.end() != self.known_end
+            is_gone(mark) is None and self._bus.end() != self.known_end()
         ):
             self._bus.renew()
 

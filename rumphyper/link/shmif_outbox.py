@@ -10,7 +10,11 @@ from rumphyper.link.shmif_file import BusFile
 from rumphyper.link.shmif_gather import Gatherer, SenderLock
 from rumphyper.link.shmif_lock import BusLock
 from rumphyper.ring.shmif import CHUNK, HEADER_SIZE, Bus
-from rumphyper.ring.shmif_write import Writer, join
+from rumphyper.ring.shmif_write import Writer, join, join_equal
+
+
+class NotPlainError(Exception):
+    """A frame's len() is not the number of its octets."""
 
 
 class Outbox:
@@ -34,26 +38,54 @@ class Outbox:
         self.flush = self._gatherer.flush
         """Put on the bus what waits for more."""
 
-    def put_all(self, frames: Sequence[bytes], sizes: Sequence[int]) -> None:
-        """Put a batch on the bus, of any size, in as few steps as may be."""
-        self.flush()
-        step = CHUNK // (max(sizes) + HEADER_SIZE)
-        if len(sizes) <= step:
-            self._put(frames, sizes)
-            return
-        for at in range(0, len(sizes), step):
-            self._put(frames[at : at + step], sizes[at : at + step])
+    def put_all(
+        self, frames: Sequence[bytes], sizes: Sequence[int], longest: int, equal: bool
+    ) -> int:
+        """Put a batch on the bus, of any size, in as few steps as may be.
 
-    def _put(self, frames: Sequence[bytes], sizes: Sequence[int]) -> None:
+        ``longest`` is the greatest of ``sizes``, ``equal`` whether they are all
+        that; returns their sum. NotPlainError, with nothing put there, when
+        a frame has more octets than elements.
+        """
+        self.flush()
+        count = len(sizes)
+        total = longest * count if equal else sum(sizes)
+        if total + HEADER_SIZE * count <= CHUNK:
+            self._put(frames, sizes, total, equal)
+            return total
+        if not all(isinstance(frame, (bytes, bytearray)) for frame in frames):
+            raise NotPlainError
+        step = CHUNK // (longest + HEADER_SIZE)
+        for at in range(0, count, step):
+            part = sizes[at : at + step]
+            self._put(frames[at : at + step], part, sum(part), equal)
+        return total
+
+    def _put(
+        self, frames: Sequence[bytes], sizes: Sequence[int], total: int, equal: bool
+    ) -> None:
         file = self._file
         file.check_size()
         # The C driver stamps with its kernel's uptime; this is the host's.
-        packets = join(frames, sizes, monotonic_ns() // 1000, self.sender)
-        self._lock.run(self._append, packets, HEADER_SIZE + sizes[-1])
+        stamp = divmod(monotonic_ns() // 1000, 1_000_000)
+        newest = HEADER_SIZE + sizes[-1]
+        if equal:
+            head, rest = join_equal(frames, newest - HEADER_SIZE, *stamp, self.sender)
+        else:
+            head, rest = b"", join(frames, sizes, *stamp, self.sender)
+        if len(head) + len(rest) != total + HEADER_SIZE * len(sizes):
+            raise NotPlainError
+        self._lock.run(self._append, head, rest, newest)
         file.wake()
 
     def _put_gathered(self, frames: Sequence[bytes]) -> None:
         sizes = list(map(len, frames))
-        step = CHUNK // (max(sizes) + HEADER_SIZE)
-        for at in range(0, len(sizes), step):
-            self._put(frames[at : at + step], sizes[at : at + step])
+        longest = max(sizes)
+        count = len(sizes)
+        total = sum(sizes)
+        if total + HEADER_SIZE * count <= CHUNK:
+            self._put(frames, sizes, total, total == longest * count)
+            return
+        half = count // 2
+        self._put_gathered(frames[:half])
+        self._put_gathered(frames[half:])

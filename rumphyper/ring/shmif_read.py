@@ -83,16 +83,45 @@ def peek(bus: Bus, state: State, position: int, limit: int = CHUNK) -> Stretch |
         if bus.state != state:
             return None
         raise
+    intact = intact_from(bus, state, end)
+    if intact is None:
+        return None
+    if intact > start:
+        return intact, copy[intact - start :], True
+    return start, copy, start + len(copy) < end
+
+
+def intact_from(bus: Bus, state: State, end: int) -> int | None:
+    """From which position on nothing has been touched since ``state``.
+
+    ``end`` is the end of the bus at that time. None when too much has happened
+    to tell.
+    """
     first, last = bus.words[FIRST_WORD], bus.words[LAST_WORD]
     # Read last: an old generation with new offsets would hide a whole lap.
     laps = bus.generation - state[0]
-    more = start + len(copy) < end
-    if not laps and first == state[1] and last >= state[2]:
-        return start, copy, more
     moved = (last - state[2]) % DATA_SIZE
     if moved > DATA_SIZE // 2 or laps != (1 if last < state[2] else 0):
         return None
-    intact = bus.oldest(end, state[1]) + (first - state[1]) % DATA_SIZE
-    if intact > start:
-        return intact, copy[intact - start :], True
-    return start, copy, more
+    return bus.oldest(end, state[1]) + (first - state[1]) % DATA_SIZE
+
+
+def glance(bus: Bus, position: int) -> tuple[State, int] | None:
+    """The state and the end of the bus, when all from ``position`` on is at hand.
+
+    That is, if nobody is writing, the reader has not been lapped, nothing is
+    wrong and what there is to read does not reach around the end of the data:
+    then it may be read where it lies, and counts if `intact_from` says so.
+    None: use `peek` or `take`.
+    """
+    state = settled(bus)
+    if state is None:
+        return None
+    try:
+        end = bus.end(state)
+        oldest = bus.oldest(end, state[1])
+    except CorruptError:
+        return None
+    if oldest <= position <= end and position % DATA_SIZE + end - position < DATA_SIZE:
+        return state, end
+    return None

@@ -28,20 +28,28 @@ SLACK = 1 << 15
 """Octets of old packets that are dropped ahead of need."""
 
 
-def join(
-    frames: Sequence[bytes], sizes: Sequence[int], microseconds: int, sender: int
-) -> bytes:
-    """The packets of ``frames`` as they go on the bus, one behind the other.
+def join_equal(
+    frames: Sequence[bytes], size: int, seconds: int, microseconds: int, sender: int
+) -> tuple[bytes, bytes]:
+    """The packets of frames of one size as they go on the bus.
 
-    ``sizes`` are the frames', ``microseconds`` is the sender's uptime.
+    The stamp is the sender's uptime. Returns the first header and the rest: as
+    all headers are equal, the header is what joins the frames.
     """
-    stamp = divmod(microseconds, 1_000_000)
+    header = HEADER.pack(size, seconds, microseconds, sender)
+    return header, header.join(frames)
+
+
+def join(
+    frames: Sequence[bytes],
+    sizes: Sequence[int],
+    seconds: int,
+    microseconds: int,
+    sender: int,
+) -> bytes:
+    """The packets of frames of any ``sizes`` as they go on the bus."""
     pack = HEADER.pack
-    size = sizes[0]
-    if sizes.count(size) == len(sizes):
-        # Equal headers: one header, as what joins the frames.
-        return pack(size, *stamp, sender).join((b"", *frames))
-    headers = {size: pack(size, *stamp, sender) for size in set(sizes)}
+    headers = {size: pack(size, seconds, microseconds, sender) for size in set(sizes)}
     parts: list[bytes] = [b""] * (2 * len(sizes))
     parts[0::2] = map(headers.__getitem__, sizes)
     parts[1::2] = frames
@@ -56,12 +64,13 @@ class Writer:
         self._starts: deque[int] = deque()
         """Positions of packets that this end has written, some tens of KiB apart."""
 
-    def append(self, packets: bytes, newest: int) -> None:
-        """Add ``packets``, headers and frames joined, of at most `CHUNK` octets.
+    def append(self, head: bytes, rest: bytes, newest: int) -> None:
+        """Add packets, headers and frames joined, of at most `CHUNK` octets.
 
-        ``newest`` is the size of the last one with its header. Packets that
-        lie where the new ones go are dropped, and readers that had not taken
-        them are lapped. CorruptError, with nothing added.
+        They are ``head``, a header or nothing, and ``rest``; ``newest`` is the
+        size of the last packet with its header. Packets that lie where the new
+        ones go are dropped, and readers that had not taken them are lapped.
+        CorruptError, with nothing added.
         """
         bus = self._bus
         words = bus.words
@@ -71,15 +80,20 @@ class Writer:
         start = last + HEADER_SIZE + bus.length_at(last)
         if start >= DATA_SIZE:
             start -= DATA_SIZE
-        end = start + len(packets)
+        end = start + len(head) + len(rest)
         first = words[FIRST_WORD]
         if start <= first < end or end >= DATA_SIZE or first > DATA_SIZE:
             self._make_room(start, end, first)
         if end < DATA_SIZE:
-            bus.memory[DATA + start : DATA + end] = packets
+            begin = DATA + start
+            if head:
+                bus.memory[begin : begin + HEADER_SIZE] = head
+                begin += HEADER_SIZE
+            bus.memory[begin : DATA + end] = rest
             words[LAST_WORD] = end - newest
             return
         # The end of the data area is reached: a generation more.
+        packets = head + rest
         room = DATA_SIZE - start
         bus.memory[DATA + start : SIZE] = packets[:room]
         bus.memory[DATA : DATA + end - DATA_SIZE] = packets[room:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 import struct
 
@@ -50,7 +51,7 @@ def valid_bus(seed: int, laps: float) -> bytearray:
         count = rng.choice((1, 5, 40))
         frames = [rng.randbytes(rng.randint(14, 1514)) for _ in range(count)]
         sizes = [len(frame) for frame in frames]
-        writer.append(join(frames, sizes, 1, 2), sizes[-1] + HEADER_SIZE)
+        writer.append(b"", join(frames, sizes, 1, 1, 2), sizes[-1] + HEADER_SIZE)
         sent += sum(sizes)
     bus.release()
     return memory
@@ -82,7 +83,7 @@ def fetcher(bus: Bus, locked: bool) -> Fetch:
 
 def read_all(bus: Bus, position: int, *, locked: bool, stop: int | None = None) -> int:
     """Read until the end or an error; the number of frames."""
-    inbox = Inbox(bus, fetcher(bus, locked), 7, position, stop)
+    inbox = Inbox(bus, lambda: None, fetcher(bus, locked), 7, position, stop)
     count = 0
     for turn in range(2 * PACKETS):
         try:
@@ -105,6 +106,15 @@ def read_all(bus: Bus, position: int, *, locked: bool, stop: int | None = None) 
 
 def attack(memory: bytearray, position: int) -> None:
     """Do all that a link does, on hostile memory."""
+    # Inbox reads straight from a mapping, and copies from anything else.
+    shared = mmap.mmap(-1, SIZE)
+    shared[:] = memory
+    for buffer in (shared, memory):
+        attack_buffer(buffer, position)
+    shared.close()
+
+
+def attack_buffer(memory: bytearray | mmap.mmap, position: int) -> None:
     bus = Bus(memory, "fuzzed")
     try:
         before = len(memory)
@@ -126,7 +136,8 @@ def attack(memory: bytearray, position: int) -> None:
             sizes = [len(frame) for frame in frames]
             state = bus.state
             try:
-                writer.append(join(frames, sizes, 1, 2), sizes[-1] + HEADER_SIZE)
+                packets = join(frames, sizes, 1, 1, 2)
+                writer.append(b"", packets, sizes[-1] + HEADER_SIZE)
             except CorruptError:
                 assert bus.state == state
         assert len(memory) == before
@@ -269,7 +280,7 @@ def test_a_packet_that_runs_past_the_newest_one_is_an_error() -> None:
     end = bus.end()
     struct.pack_into("=I", memory, DATA + places[-2], 60_000)
     for locked in (True, False):
-        inbox = Inbox(bus, fetcher(bus, locked), None, end - 3000, end)
+        inbox = Inbox(bus, lambda: None, fetcher(bus, locked), None, end - 3000, end)
         with pytest.raises(CorruptError, match="length of the packet"):
             list(iter(lambda inbox=inbox: inbox.frames(split, 64), []))  # type: ignore[misc]
 

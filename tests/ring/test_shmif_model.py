@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rumphyper.ring.shmif import DATA_SIZE, HEADER_SIZE, SIZE, Bus
 from rumphyper.ring.shmif_frames import Packet, check_rest, split, split_packets
 from rumphyper.ring.shmif_read import peek, settled, take
-from rumphyper.ring.shmif_write import SLACK, Writer, join
+from rumphyper.ring.shmif_write import SLACK, Writer, join, join_equal
 from tests.ring.driver import ROOM, DriverBus, DriverReader
 
 OURS, THEIRS = 0x1111_0000_0000_2222, 0x3333_0000_0000_4444
@@ -49,7 +49,7 @@ class OurReader:
                 return found
             offset = 0
             while True:
-                some, offset = split(copy, offset, batch, OURS)
+                some, offset = split(copy, offset, len(copy), batch, OURS)
                 found += some
                 if not some:
                     break
@@ -72,8 +72,11 @@ class Room:
 
     def we_send(self, frames: Sequence[bytes]) -> None:
         sizes = [len(frame) for frame in frames]
-        packets = join(frames, sizes, 5_000_007, OURS)
-        self.writer.append(packets, HEADER_SIZE + sizes[-1])
+        newest = HEADER_SIZE + sizes[-1]
+        if len(set(sizes)) == 1:
+            self.writer.append(*join_equal(frames, sizes[0], 5, 7, OURS), newest)
+        else:
+            self.writer.append(b"", join(frames, sizes, 5, 7, OURS), newest)
 
     def check(self) -> None:
         assert self.bus.is_sound()
@@ -214,15 +217,15 @@ def test_stamps_and_senders_come_with_the_packets() -> None:
     room.we_send([b"a" * 20, b"b" * 20])
     room.driver.send(b"c" * 30, THEIRS)
     _, copy, _ = take(room.bus, position)
-    packets, offset = split_packets(copy, 0, 9, None)
+    packets, offset = split_packets(copy, 0, len(copy), 9, None)
     assert offset == len(copy)
     assert packets == [
         Packet(b"a" * 20, 5, 7, OURS),
         Packet(b"b" * 20, 5, 7, OURS),
         Packet(b"c" * 30, 7, 8, THEIRS),
     ]
-    assert split_packets(copy, 0, 9, OURS)[0] == packets[2:]
-    assert split_packets(copy, 0, 1, None) == (packets[:1], 44)
+    assert split_packets(copy, 0, len(copy), 9, OURS)[0] == packets[2:]
+    assert split_packets(copy, 0, len(copy), 1, None) == (packets[:1], 44)
 
 
 def test_a_renewed_bus_looks_lapped_to_all_readers() -> None:
