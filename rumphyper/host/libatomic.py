@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 from collections.abc import Callable
 
 from rumphyper.errors import UnsupportedError
@@ -68,10 +69,10 @@ def bind(address: int) -> tuple[Callable[[], int], Callable[[], int]]:
         for name in ("__atomic_compare_exchange_4", "__atomic_exchange_4")
     )
     swap.restype, exchange.restype = ctypes.c_bool, ctypes.c_uint32
-    word, word_type, byref = ctypes.c_void_p(address), ctypes.c_uint32, ctypes.byref
-
-    def acquire() -> int:
-        # A word of its own for each call: libatomic writes there what it saw.
-        return bool(swap(word, byref(word_type()), 1, SEQ_CST, SEQ_CST))
-
-    return acquire, functools.partial(exchange, word, 0, SEQ_CST)
+    word, order = ctypes.c_void_p(address), itertools.repeat(SEQ_CST)
+    # A word of its own for each call: libatomic writes there what it saw. All of
+    # it is one step for Python, in which no signal handler can raise: the word
+    # cannot be taken without the caller knowing.
+    seen = map(ctypes.byref, iter(ctypes.c_uint32, None))
+    acquire = map(swap, itertools.repeat(word), seen, itertools.repeat(1), order, order)
+    return acquire.__next__, functools.partial(exchange, word, 0, SEQ_CST)

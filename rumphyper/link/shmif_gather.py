@@ -34,7 +34,7 @@ FEW = 8
 """Sends of a run before frames are gathered."""
 MOST = 64
 """Frames that go on the bus together."""
-PERIOD = 500e-6
+PERIOD = 1e-3
 """Seconds that a frame waits when its run breaks off, give or take the scheduler."""
 
 Put = Callable[[Sequence[bytes]], None]
