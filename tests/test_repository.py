@@ -49,3 +49,13 @@ def test_the_readme_names_verbs_that_are_there() -> None:
 def test_speed_fails_no_test_here() -> None:
     """Hypothesis would fail an example of more than 0.2 s on a busy machine."""
     assert settings().deadline is None
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """From every page, to files beside it."""
+    pages = [ROOT / name for name in tracked() if name.endswith(".md")]
+    assert len(pages) > 3
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
