@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from rumphyper.errors import InterfaceError, RumphyperError
-from rumphyper.kernel.interface import parse_address, parse_plain
-from rumphyper.kernel.network import check_name
+from rumphyper.kernel.names import check_name, parse_address, parse_plain
 from rumphyper.net.mac import parse_mac
 
 if TYPE_CHECKING:

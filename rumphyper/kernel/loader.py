@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from rumphyper.errors import LibraryError
 from rumphyper.host.elfneed import needing
-from rumphyper.kernel.libraries import Component, Plan
+from rumphyper.kernel.component import Component
+from rumphyper.kernel.libraries import Plan
 
 NAME = "rumphyper-kernel.so"
 

@@ -1,15 +1,13 @@
-"""The kernel's network as a whole: making interfaces, bridges and routes."""
+"""The kernel's network as a whole: making interfaces and bridges."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import re
 import struct
 import threading
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rumphyper.errors import (
     InterfaceError,
@@ -20,43 +18,21 @@ from rumphyper.errors import (
 )
 from rumphyper.kernel import ioctls
 from rumphyper.kernel.busfile import check_bus_file
-from rumphyper.kernel.control import change_route, ioctl
-from rumphyper.kernel.interface import Interface, parse_plain
+from rumphyper.kernel.control import ioctl
+from rumphyper.kernel.interface import Interface
 from rumphyper.kernel.interrupt import no_signals
 from rumphyper.kernel.jumbo import set_mtu
-from rumphyper.kernel.netaddr import Address, embed_scope, pack, pack_link, pack_mask
-from rumphyper.kernel.rtsock import (
-    RTA_DST,
-    RTA_GATEWAY,
-    RTA_IFP,
-    RTA_NETMASK,
-    RTF_GATEWAY,
-    RTF_STATIC,
-    RTF_UP,
-    RTM_ADD,
-    RTM_DELETE,
-)
+from rumphyper.kernel.names import check_name
+from rumphyper.kernel.routing import RouteCalls
 from rumphyper.kernel.settle import settle
-from rumphyper.kernel.state import (
-    InterfaceState,
-    Network,
-    Route,
-    all_routes,
-    interface_states,
-)
+from rumphyper.kernel.state import InterfaceState, interface_states
 from rumphyper.link.linkstr import open_link, split_linkstr
 
 if TYPE_CHECKING:
     from rumphyper.hypercalls.families.virtif import Virtif
-    from rumphyper.kernel.netbsd import Kernel
-
-NAME = re.compile(r"([a-z][a-z0-9]*?[a-z]|[a-z])(0|[1-9]\d{0,4})")
-"""A driver's name and a unit number."""
-
-DEFAULTS: dict[int, Network] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
-class NetworkCalls:
+class NetworkCalls(RouteCalls):
     """What a `Kernel` can do with its network."""
 
     virtif: Virtif
@@ -66,10 +42,6 @@ class NetworkCalls:
         self._made: dict[str, Interface] = {}
         self._destroying = threading.Lock()
         """One at a time: see rumphyper.kernel.busdriver."""
-
-    @property
-    def _self(self) -> Kernel:
-        return cast("Kernel", self)
 
     def interfaces(self) -> list[InterfaceState]:
         """All interfaces as they are now, lo0 included."""
@@ -271,101 +243,3 @@ class NetworkCalls:
             if error.netbsd_errno == 22:  # EINVAL, sys/net/if_bridge.c
                 error.remedy = "a member needs the MTU of the bridge"
             raise
-
-    def routes(self, hidden: bool = False) -> list[Route]:
-        """The routing table; ``hidden``: with neighbours and own addresses."""
-        return all_routes(self._self, hidden)
-
-    def add_route(
-        self,
-        destination: str | Network,
-        gateway: str | Address,
-        interface: Interface | str | None = None,
-    ) -> None:
-        """Send what goes to ``destination`` by ``gateway``.
-
-        A link-local IPv6 gateway needs the ``interface`` that it is behind.
-        Raises InterfaceError for text that does not parse, KernelError
-        (EEXIST, ENETUNREACH).
-        """
-        network = parse_network(destination)
-        hop = parse_plain(f"gateway {gateway!r}", gateway)
-        flags = RTF_UP | RTF_STATIC | RTF_GATEWAY
-        self._route(RTM_ADD, flags, network, hop, interface)
-
-    def delete_route(self, destination: str | Network) -> None:
-        """Remove a route; KernelError (ESRCH) when there is none."""
-        self._route(RTM_DELETE, RTF_UP, parse_network(destination))
-
-    def _route(
-        self,
-        kind: int,
-        flags: int,
-        network: Network,
-        gateway: Address | None = None,
-        interface: Interface | str | None = None,
-    ) -> None:
-        thing = f"route to {network}"
-        first = network.network_address
-        addresses = {
-            RTA_DST: pack(first),
-            RTA_NETMASK: pack_mask(first, network.prefixlen),
-        }
-        with self._self.guard:
-            index = 0
-            if interface is not None:
-                name = interface if isinstance(interface, str) else interface.name
-                index = self.interface(name).index
-                addresses[RTA_IFP] = pack_link(b"", index)
-            if gateway is not None:
-                thing += f" by {gateway}"
-                if gateway.version != network.version:
-                    raise InterfaceError(thing, "IPv4 and IPv6 do not mix")
-                addresses[RTA_GATEWAY] = pack(embed_scope(gateway, index))
-            change_route(self._self, kind, flags, addresses, thing)
-
-    def gateway(self, version: int = 4) -> Address | None:
-        """The default gateway for IP ``version`` 4 or 6, None without one."""
-        network = DEFAULTS[version]
-        found = (route for route in self.routes() if route.destination == network)
-        return next((route.gateway for route in found if route.gateway), None)
-
-    def set_gateway(
-        self, gateway: str | Address, interface: Interface | str | None = None
-    ) -> None:
-        """Make ``gateway`` the default one of its IP version, in place of another.
-
-        Raises as `add_route` does.
-        """
-        hop = parse_plain(f"gateway {gateway!r}", gateway)
-        network = DEFAULTS[hop.version]
-        with self._self.guard:
-            if self.gateway(hop.version) is not None:
-                self.delete_route(network)
-            self.add_route(network, hop, interface)
-
-
-def check_name(name: str) -> tuple[str, str, str]:
-    """(driver, unit, name) of an interface's name; InterfaceError for another text."""
-    match = NAME.fullmatch(name)
-    if match is None or len(name) >= ioctls.IFNAMSIZ:
-        raise InterfaceError(
-            f"interface {name!r}",
-            "a name is a driver and a number, of at most 15 characters",
-            "such as virt0",
-        )
-    return match[1], match[2], name
-
-
-def parse_network(text: str | Network) -> Network:
-    """``10.1.0.0/16``, an address, or ``default``; InterfaceError for other text."""
-    if not isinstance(text, str):
-        return text
-    if text == "default":
-        return DEFAULTS[4]
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise InterfaceError(
-            f"network {text!r}", str(error), "write it as 10.1.0.0/16"
-        ) from None

@@ -12,8 +12,9 @@ import pytest
 
 from rumphyper.errors import LibraryError
 from rumphyper.kernel import folders
-from rumphyper.kernel.libraries import Libraries, sort_by_need
+from rumphyper.kernel.libraries import Libraries
 from rumphyper.kernel.loader import load
+from rumphyper.kernel.ordering import sort_by_need
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("gcc"), reason="gcc (apt install gcc) is missing"

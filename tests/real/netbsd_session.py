@@ -1,4 +1,4 @@
-"""Runs a case of netbsd_cases.py or traffic_cases.py in a process of its own.
+"""Runs a case of netbsd_cases or traffic_cases.py in a process of its own.
 
     python -m tests.real.netbsd_session CASE [ARGUMENT...]
 
@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,8 @@ if __name__ == "__main__":
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
     from tests.real import netbsd_cases, traffic_cases
 
-    name = sys.argv[1]
-    cases = traffic_cases if hasattr(traffic_cases, name) else netbsd_cases
-    result = getattr(cases, name)(*sys.argv[2:])
+    name, *arguments = sys.argv[1:]
+    case: Callable[..., Any] | None = netbsd_cases.CASES.get(name)
+    result = (case or getattr(traffic_cases, name))(*arguments)
     print()
     print(json.dumps(result), flush=True)

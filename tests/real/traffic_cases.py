@@ -1,6 +1,6 @@
 """Bulk traffic between a real NetBSD kernel and Linux, over a TAP.
 
-Run by netbsd_session.py like netbsd_cases.py; test_traffic.py judges.
+Run by netbsd_session.py like netbsd_cases; test_traffic.py judges.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import rumphyper
 from rumphyper.kernel.netbsd import Kernel
 from tests.real.echo_request import ping_patiently
-from tests.real.netbsd_cases import (
+from tests.real.netbsd_cases.kit import (
     LINUX4,
     LINUX6,
     NETBSD4,

@@ -1,0 +1,25 @@
+"""What happens with a real NetBSD kernel; test_netbsd.py judges the results.
+
+Each case runs as root of a network namespace of its own, see netbsd_session.py.
+"""
+
+from __future__ import annotations
+
+from tests.real.netbsd_cases import buses, leases, refusals, wire
+
+CASES = {
+    case.__name__: case
+    for case in (
+        wire.linux_and_netbsd_ping_each_other,
+        wire.down_and_up_many_times,
+        wire.create_and_destroy_many_times,
+        wire.settings,
+        buses.on_a_bus,
+        buses.bridged_from_bus_to_tap,
+        buses.with_a_station_on_the_bus,
+        leases.dhcp,
+        refusals.bad_input,
+        refusals.not_permitted,
+        refusals.missing_component,
+    )
+}
