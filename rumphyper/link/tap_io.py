@@ -121,10 +121,12 @@ class PlainIo(TapIo):
     """
 
     name = "plain"
+    write = staticmethod(os.write)
+    read = staticmethod(os.read)
 
     def send(self, frames: Sequence[Buffer], sizes: Sequence[int], alike: int) -> int:
         check_types(frames)
-        fd, write = self._fd, os.write
+        fd, write = self._fd, self.write
         taken = 0
         try:
             for frame in frames:
@@ -138,7 +140,7 @@ class PlainIo(TapIo):
         return self.count_sent(sizes, alike, taken)
 
     def recv(self, limit: int) -> list[bytes]:
-        fd, slot, read = self._fd, self._slot, os.read
+        fd, slot, read = self._fd, self._slot, self.read
         frames: list[bytes] = []
         append = frames.append
         self.drained = False
