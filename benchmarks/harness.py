@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
@@ -52,6 +53,55 @@ def skipped(bench: str, case: str, reason: str) -> Row:
     return Row(bench, case, skipped=reason)
 
 
+T = TypeVar("T")
+
+
+def turns(
+    ours: Callable[[], T], theirs: Callable[[], T], runs: int
+) -> list[tuple[T, T]]:
+    """What ``ours`` and ``theirs`` return, turn by turn.
+
+    The first turn of each warms up and is not counted. Who goes first
+    alternates, so that neither side always runs on the caches that the other
+    has left.
+    """
+    ours()
+    theirs()
+    pairs: list[tuple[T, T]] = []
+    for turn in range(runs):
+        if turn % 2:
+            their_value = theirs()
+            pairs.append((ours(), their_value))
+        else:
+            our_value = ours()
+            pairs.append((our_value, theirs()))
+    return pairs
+
+
+def summary(
+    bench: str,
+    case: str,
+    unit: str,
+    peer: str,
+    pairs: Sequence[tuple[float, float]],
+    *,
+    more_is_better: bool,
+) -> Row:
+    """The row of some turns' values."""
+    ratios = [a / b if more_is_better else b / a for a, b in pairs]
+    return Row(
+        bench,
+        case,
+        value=statistics.median(a for a, _ in pairs),
+        unit=unit,
+        peer=peer,
+        peer_value=statistics.median(b for _, b in pairs),
+        ratio=statistics.median(ratios),
+        runs=len(pairs),
+        spread=spread(ratios),
+    )
+
+
 def interleave(
     bench: str,
     case: str,
@@ -63,34 +113,9 @@ def interleave(
     *,
     more_is_better: bool,
 ) -> Row:
-    """Measure ``ours`` and ``theirs`` turn by turn and return the row.
-
-    Both return one value in ``unit``. The first turn of each warms up and is
-    not counted. Who goes first alternates, so that neither side always runs
-    on the caches that the other has left.
-    """
-    ours()
-    theirs()
-    pairs: list[tuple[float, float]] = []
-    for turn in range(runs):
-        if turn % 2:
-            their_value = theirs()
-            pairs.append((ours(), their_value))
-        else:
-            our_value = ours()
-            pairs.append((our_value, theirs()))
-    ratios = [a / b if more_is_better else b / a for a, b in pairs]
-    return Row(
-        bench,
-        case,
-        value=statistics.median(a for a, _ in pairs),
-        unit=unit,
-        peer=peer,
-        peer_value=statistics.median(b for _, b in pairs),
-        ratio=statistics.median(ratios),
-        runs=runs,
-        spread=spread(ratios),
-    )
+    """Measure ``ours`` and ``theirs``, in ``unit``, turn by turn."""
+    pairs = turns(ours, theirs, runs)
+    return summary(bench, case, unit, peer, pairs, more_is_better=more_is_better)
 
 
 def spread(values: Sequence[float]) -> float:

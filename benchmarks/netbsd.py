@@ -19,7 +19,7 @@ from typing import Any
 
 from rumphyper.errors import RumphyperError, UnsupportedError
 
-from .harness import Row, interleave, skipped
+from .harness import Row, interleave, skipped, summary, turns
 
 HERE = Path(__file__).resolve().parent
 CASES = ("tcp receive", "tcp send", "tcp receive ncpu=1", "tcp send ncpu=1")
@@ -121,11 +121,11 @@ def run(quick: bool) -> Iterator[Row]:
         direction = case.split()[1]
         ncpu = 1 if "ncpu=1" in case else None
         words = ["tcp", f"{direction}:{mib}"]
-        yield _tcp(case, ours, stock, words, ncpu, runs)
+        yield from _tcp(case, ours, stock, words, ncpu, runs)
     yield _udp(ours, stock, 3 if quick else 9)
     words = ["tcp", f"receive:{mib * 2}"]
     options = {"link": {"superframes": True}}
-    yield _tcp("superframe receive", ours, stock, words, None, runs, **options)
+    yield from _tcp("superframe receive", ours, stock, words, None, runs, **options)
 
 
 def _tcp(
@@ -136,17 +136,17 @@ def _tcp(
     ncpu: int | None,
     runs: int,
     **settings: Any,
-) -> Row:
-    return interleave(
-        "netbsd",
-        case,
-        "Mbit/s",
-        lambda: float(ours.run(words, ncpu, **settings)["mbit"]),
-        "stock C hypercalls",
-        lambda: float(stock.run(words, ncpu)["mbit"]),
-        runs,
-        more_is_better=True,
+) -> Iterator[Row]:
+    """The throughput, and the process's CPU seconds for it, from the same runs."""
+    peer = "stock C hypercalls"
+    pairs = turns(
+        lambda: ours.run(words, ncpu, **settings), lambda: stock.run(words, ncpu), runs
     )
+    for name, unit, key in ((case, "Mbit/s", "mbit"), (f"{case} cpu", "s/GB", "cpu")):
+        values = [(float(a[key]), float(b[key])) for a, b in pairs]
+        yield summary(
+            "netbsd", name, unit, peer, values, more_is_better=unit == "Mbit/s"
+        )
 
 
 def _udp(ours: Side, stock: Side, runs: int) -> Row:

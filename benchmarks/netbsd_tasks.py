@@ -79,7 +79,7 @@ def tcp(kernel: Kernel, argument: str) -> dict[str, float]:
             raise SystemExit(f"the far side ended with {status}")
     return {
         "mbit": total * 8e-6 / elapsed,
-        "cpu_per_gb": spent / (total / 1e9),
+        "cpu": spent / (total / 1e9),
         "boot_ms": kernel.boot_ms,
     }
 
