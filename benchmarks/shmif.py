@@ -1,9 +1,9 @@
 """bench shmif: frames from one process to another over a shmif bus.
 
 The peer is a Unix datagram socket pair that carries the same frames between
-the same two processes, written and read from Python. A window that both sides
-keep in a few words of shared memory makes sure that neither loses a frame; it
-costs both the same.
+the same two processes, written and read from Python. So that neither loses a
+frame, the sender needs a token for each `SHARE` frames, which the receiver
+sends back through a pipe; that costs both the same.
 
 ``batch`` sends 32 frames a call, which the socket, having no call for that,
 sends one by one; ``single`` sends one frame a call on both. The receiver takes
@@ -27,44 +27,53 @@ from rumphyper.link.shmif import open_shmif
 from .harness import Row, interleave
 
 BATCH = 32
-WINDOW = 8 * BATCH
-"""Frames that may be under way."""
+SHARE = 4 * BATCH
+TOKENS = 3
+"""Shares that may be under way: half of what a bus has room for."""
 SIZES = (64, 1500)
 
-READY, RECEIVED, END = range(3)
-"""Words of the shared page: the receiver is there; how many it has; its time."""
+READY, END = range(2)
+"""Words of the shared page: the receiver is there; when it had all frames."""
 
-Words = memoryview
-Sender = Callable[[Words, bytes, int], None]
-Receiver = Callable[[Words, int], None]
+Sender = Callable[[int, bytes, int], None]
+"""Sends so many frames, with the descriptor that tokens come from."""
+Receiver = Callable[[int, Callable[[], None], int], None]
+"""Receives so many, sends tokens, and says when it is ready."""
 
 
 def _frames_a_second(size: int, count: int, send: Sender, receive: Receiver) -> float:
     """Fork a receiver, send it ``count`` frames, and return the rate."""
-    page = mmap.mmap(-1, mmap.PAGESIZE)
-    words = memoryview(page).cast("Q")
+    words = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+    take, give = os.pipe()
+    os.write(give, bytes(TOKENS))
+
+    def ready() -> None:
+        words[READY] = 1
+
     child = os.fork()
     if not child:
         status = 1
         try:
-            receive(words, count)
+            receive(give, ready, count)
             words[END] = time.monotonic_ns()
             status = 0
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
+    os.close(give)
     try:
         while not words[READY]:
             time.sleep(0.001)
-            if os.waitpid(child, os.WNOHANG)[0]:
-                raise ChildProcessError("the receiver ended before it was ready")
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                break
         start = time.monotonic_ns()
-        send(words, bytes(size), count)
+        send(take, bytes(size), count)
     except BaseException:
         os.kill(child, signal.SIGKILL)
         raise
     finally:
+        os.close(take)
         status = os.waitpid(child, 0)[1]
     if status:
         raise ChildProcessError(f"the receiver ended with status {status}")
@@ -77,31 +86,31 @@ def _over_shmif(size: int, count: int, batch: int) -> float:
     with tempfile.TemporaryDirectory(prefix="rumphyper-bench-", dir=place) as folder:
         path = str(Path(folder) / "bus")
 
-        def receive(words: Words, count: int) -> None:
+        def receive(give: int, ready: Callable[[], None], count: int) -> None:
             with open_shmif(path) as link:
                 recv = link.recv
                 recv(timeout=0)
-                words[READY] = 1
-                got = 0
+                ready()
+                got = given = 0
                 while got < count:
                     got += len(recv())
-                    words[RECEIVED] = got
+                    while got - given >= SHARE:
+                        given += SHARE
+                        os.write(give, b"x")
                 assert link.counters.dropped == 0
 
-        def send(words: Words, frame: bytes, count: int) -> None:
+        def send(take: int, frame: bytes, count: int) -> None:
             with open_shmif(path) as link:
                 send = link.send
-                if batch == 1:
-                    for sent in range(count):
-                        while sent - words[RECEIVED] >= WINDOW:
-                            os.sched_yield()
-                        send([frame])
-                    return
                 frames = [frame] * batch
-                for sent in range(0, count, batch):
-                    while sent - words[RECEIVED] >= WINDOW:
-                        os.sched_yield()
-                    send(frames)
+                for _ in range(0, count, SHARE):
+                    os.read(take, 1)
+                    if batch == 1:
+                        for _ in range(SHARE):
+                            send([frame])
+                    else:
+                        for _ in range(0, SHARE, batch):
+                            send(frames)
 
         return _frames_a_second(size, count, send, receive)
 
@@ -110,27 +119,27 @@ def _over_socket(size: int, count: int) -> float:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
 
-        def receive(words: Words, count: int) -> None:
+        def receive(give: int, ready: Callable[[], None], count: int) -> None:
             recv = theirs.recv
-            words[READY] = 1
-            for got in range(1, count + 1):
-                recv(2048)
-                if not got % BATCH:
-                    words[RECEIVED] = got
+            ready()
+            for _ in range(0, count, SHARE):
+                for _ in range(SHARE):
+                    recv(2048)
+                os.write(give, b"x")
 
-        def send(words: Words, frame: bytes, count: int) -> None:
+        def send(take: int, frame: bytes, count: int) -> None:
             send = ours.send
-            for sent in range(count):
-                while sent - words[RECEIVED] >= WINDOW:
-                    os.sched_yield()
-                send(frame)
+            for _ in range(0, count, SHARE):
+                os.read(take, 1)
+                for _ in range(SHARE):
+                    send(frame)
 
         return _frames_a_second(size, count, send, receive)
 
 
 def run(quick: bool) -> Iterator[Row]:
     """Yield ``64 batch``, ``64 single``, ``1500 batch`` and ``1500 single``."""
-    count = (32_000 if quick else 96_000) // BATCH * BATCH
+    count = (32_000 if quick else 96_000) // SHARE * SHARE
     runs = 11 if quick else 31
     for size in SIZES:
         for name, batch in (("batch", BATCH), ("single", 1)):
