@@ -198,19 +198,33 @@ class ShmifLink(Link):
             self.check_open()
             return self._alarm.fileno()
 
+    def close(self) -> None:
+        """Send what has been gathered, wake whoever waits, free everything.
+
+        Idempotent. Raises what `send` does when the gathered frames cannot be
+        sent; the link is closed then, too.
+        """
+        try:
+            # Not when another thread is sending: that may wait for the bus, and
+            # takes along what has been gathered.
+            if self._outbox is not None and self.tx_lock.acquire(blocking=False):
+                try:
+                    if not self._closed:
+                        self._outbox.flush()
+                finally:
+                    self.tx_lock.release()
+        finally:
+            super().close()
+
     def _wake(self) -> None:
         self._alarm.wake()
 
     def _release(self) -> None:
-        try:
-            if self._outbox is not None:
-                self._outbox.flush()
-        finally:
-            self._alarm.close()
-            if self._lock is not None:
-                self._lock.close()
-            self._bus.release()
-            self._file.close()
+        self._alarm.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._bus.release()
+        self._file.close()
 
 
 def open_shmif(

@@ -156,8 +156,13 @@ class _Helper:
                 self.look()
 
     def look(self) -> None:
-        """Flush every sender that is not in the middle of a send."""
-        with self.busy:
+        """Flush every sender that is not in the middle of a send.
+
+        Returns at once when another thread is about it.
+        """
+        if not self.busy.acquire(blocking=False):
+            return
+        try:
             for sender in list(self.senders):
                 if sender.lock.acquire(blocking=False):
                     try:
@@ -165,6 +170,8 @@ class _Helper:
                             self.senders.discard(sender)
                     finally:
                         sender.lock.release()
+        finally:
+            self.busy.release()
 
 
 _all: weakref.WeakSet[Gatherer] = weakref.WeakSet()

@@ -420,6 +420,24 @@ def test_close_ends_the_wait_for_the_lock(path: Path, link: ShmifLink) -> None:
         tell(holder, "free")
 
 
+def test_close_waits_to_send_what_was_gathered(
+    path: Path, link: ShmifLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rumphyper.link.shmif_gather.TIGHT_NS", 10**9)
+    monkeypatch.setattr("rumphyper.link.shmif_gather._Helper.look", lambda _: None)
+    with open_bus(path) as reader:
+        for _ in range(30):
+            link.send([FRAME])
+        assert len(drain(reader)) < 30
+        with hold(path) as holder:
+            timer = threading.Timer(0.1, tell, (holder, "free"))
+            timer.start()
+            link.close()
+            timer.join()
+            expect(holder, "free")
+        assert len(drain(reader)) > 20
+
+
 @pytest.mark.parametrize("follow", [True, False])
 def test_a_watcher_reads_past_a_lock_that_stays_held(
     path: Path, link: ShmifLink, bus: Bus, follow: bool
