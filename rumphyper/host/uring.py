@@ -26,7 +26,7 @@ from typing_extensions import Self
 
 from rumphyper.errors import HostError, RumphyperError, UnsupportedError
 from rumphyper.host import uring_abi as abi
-from rumphyper.host.libc import address, failure, from_oserror
+from rumphyper.host.libc import failure, from_oserror
 from rumphyper.host.syscalls import number, syscall
 
 THING = "io_uring"
@@ -136,7 +136,6 @@ class Ring:
         self._cq_tail = cq.tail // 4
         self.cqes = self.keep(rings[cq.cqes : cqes_end])
         self.cq_area, self.cqes_offset = self._maps[0], cq.cqes
-        self.cqes_address = address(self._maps[0]) + cq.cqes
         self._numbers = memoryview(array("I", range(self.entries)))
 
     def _view(self, size: int, offset: int) -> memoryview:

@@ -57,7 +57,6 @@ CQE = struct.Struct("=QiI")
 
 CQE_SIZE = 16
 CQE_RESULT_WORD = 2
-CQE_FLAGS_WORD = 3
 
 CURRENT_POSITION = 0xFFFFFFFFFFFFFFFF
 """`off` of a file that has no position, such as a character device."""

@@ -96,10 +96,7 @@ class Batch:
         self._area, self._start = ring.cq_area, ring.cqes_offset
         self._entries = ring.cq_entries
         self._expected = memoryview(array("Q", self._tags))
-        self._zeros = memoryview(array("I", bytes(4 * count)))
         self._first = 0
-        self.plain = False
-        """Whether the latest run's CQEs are in order and carry no flags."""
 
     @property
     def offsets(self) -> range:
@@ -144,7 +141,7 @@ class Batch:
         """Like `run`, for when all results are likely ``length``.
 
         True when they are, and the CQEs are in order and without flags: that
-        is found out by one comparison. `results` has them otherwise.
+        is found out by one comparison. False tells nothing, `results` does.
         """
         first = self._first = self._ring.submit(count)
         if length != self._image_length or count != self._image_count:
@@ -154,16 +151,13 @@ class Batch:
             found = self._area[start : start + count * CQE_SIZE]
         else:
             found = self._completions(count)
-        self.plain = found == self._image
-        return self.plain
+        return found == self._image
 
     def results(self, count: int) -> list[int]:
         """The results of the latest run's first ``count`` operations."""
         cqes = memoryview(self._completions(count))
         results: list[int] = cqes.cast("i")[abi.CQE_RESULT_WORD :: 4].tolist()
         in_order = cqes.cast("Q")[::2] == self._expected[:count]
-        flags = cqes.cast("I")[abi.CQE_FLAGS_WORD :: 4]
-        self.plain = in_order and flags == self._zeros[:count]
         return results if in_order else self._sort(count)
 
     def _choose_image(self, count: int, length: int) -> None:
@@ -194,27 +188,6 @@ class Batch:
                 raise HostError(THING, cause, REMEDY, errno.EPROTO)
             ordered[slot] = result
         return ordered
-
-    # -- the completions as they lie in the ring -------------------------------
-
-    def spans(self, count: int) -> tuple[tuple[int, int], ...]:
-        """Address and number of the first ``count`` CQEs, in one or two parts.
-
-        Valid until the next run.
-        """
-        ring, first = self._ring, self._first
-        room = ring.cq_entries - first
-        start = ring.cqes_address + first * CQE_SIZE
-        if count <= room:
-            return ((start, count),)
-        return ((start, room), (ring.cqes_address, count - room))
-
-    def rewrite(self, good: Sequence[tuple[int, int]]) -> None:
-        """Overwrite the first CQEs with these slots and results, without flags."""
-        entries = self._ring.cq_entries
-        for step, (slot, result) in enumerate(good):
-            place = (self._first + step) % entries * CQE_SIZE
-            abi.CQE.pack_into(self._ring.cqes, place, self._tags[slot], result, 0)
 
     def close(self) -> None:
         """Close the ring and let go of descriptor and slots. Idempotent.
