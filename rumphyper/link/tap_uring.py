@@ -17,16 +17,16 @@ from rumphyper.errors import UnsupportedError
 from rumphyper.host.uring_batch import Batch
 from rumphyper.link.base import ETHER_HEADER, Counters
 from rumphyper.link.tap_io import AGAIN, PlainIo, TapIo, check_types, failed
+from rumphyper.link.tap_pace import Pace
 
-SEND_SLOTS = 256
-RECV_SLOTS = 128
-"""Frames a call: more gain nothing, and the slots fall out of the cache."""
+SLOTS = 256
+"""Frames a call at most: more gain nothing, and the slots fall out of the cache."""
 
 FEW = 4
 """Batches up to this go out by write(2): io_uring would be slower."""
 
-LEAST = 4
-"""Reads posted when little comes in; doubled while all of them find a frame."""
+NOTHING = -errno.EAGAIN
+"""The result of a read that found no frame."""
 
 ALIGN = 64
 """Slots start on cache lines."""
@@ -64,9 +64,9 @@ class UringIo(TapIo):
         super().__init__(linkstr, fd, max_frame, counters)
         self._plain = PlainIo(linkstr, fd, max_frame, counters)
         self._slot = slot = slot_size(max_frame)
-        self._reads = Batch(fd, RECV_SLOTS, slot, write=False)
+        self._reads = Batch(fd, SLOTS, slot, write=False)
         try:
-            self._writes = Batch(fd, SEND_SLOTS, slot, write=True)
+            self._writes = Batch(fd, SLOTS, slot, write=True)
         except BaseException:
             self._reads.close()
             raise
@@ -75,7 +75,7 @@ class UringIo(TapIo):
         except BaseException:
             self.close()
             raise
-        self._want = LEAST
+        self._pace = Pace(self._reads.count)
         self._offsets = list(self._reads.offsets)
         self._slots = [slot.toreadonly() for slot in self._reads.slots]
         self._fill = struct.Struct(f"{slot}s" * GROUP)
@@ -196,19 +196,27 @@ class UringIo(TapIo):
         When they are not alike that is 0, and ``_sizes`` has the size of each
         slot's frame, 0 or less for none.
         """
-        want = self._want
-        count = want if want < limit else limit
-        size, reads = self._size, self._reads
-        if not reads.run_alike(count, size):
-            sizes = reads.results(count)
+        want = self._pace.want
+        posted = want if want < limit else limit
+        count, size, reads = posted, self._size, self._reads
+        if not reads.run_alike(posted, size):
+            sizes = reads.results(posted)
             size = sizes[0]
-            if not 0 < size < self._slot or sizes.count(size) < count:
+            count = sizes.count(size)
+            alike = count == posted or (
+                # Frames and then nothing more, as at the end of a burst.
+                count + sizes.count(NOTHING) == posted
+                and sizes[:count].count(size) == count
+            )
+            if not 0 < size < self._slot or not alike:
                 self._sizes = self._mixed(sizes)
                 return 0
             self._set_size(size)
-        if count == want < reads.count:
-            self._want = min(2 * want, reads.count)
-        self.drained = False
+        self.drained = count < posted
+        if self.drained:
+            self._pace.end(count)
+        else:
+            self._pace.full(count)
         counters = self._counters
         counters.received += count
         counters.received_bytes += count * size
@@ -229,8 +237,7 @@ class UringIo(TapIo):
     def _mixed(self, sizes: list[int]) -> list[int]:
         """Results of several sizes, or with errors or cut off frames in them."""
         if min(sizes) > 0 and max(sizes) < self._slot:
-            if len(sizes) == self._want:
-                self._want = min(2 * self._want, self._reads.count)
+            self._pace.full(len(sizes))
             self.drained = False
             self.count_received(len(sizes), sum(sizes))
             return sizes
@@ -243,8 +250,10 @@ class UringIo(TapIo):
         if errors and not good and errors[0] not in AGAIN:
             raise failed(self._linkstr, errors[0])
         self.drained = bool(errors)
-        if 2 * len(good) <= self._want:
-            self._want = max(LEAST, self._want // 2)
+        if errors:
+            self._pace.end(len(sizes) - len(errors))
+        else:
+            self._pace.full(len(sizes))
         self.count_received(len(good), sum(good))
         return sizes
 
