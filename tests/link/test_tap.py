@@ -338,6 +338,47 @@ def test_an_interface_that_is_down_refuses_frames_and_takes_them_later(io: str) 
 
 
 @isolated
+def test_frames_refused_amid_a_batch_are_given_up_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the device's send buffer was full for a moment."""
+    from rumphyper.host.uring_batch import Batch
+
+    refused: list[int] = []
+    results = Batch.results
+
+    def some_refused(self: Batch, count: int) -> list[int]:
+        found = results(self, count)
+        return [-errno.EAGAIN if n in refused else one for n, one in enumerate(found)]
+
+    def never_alike(self: Batch, count: int, length: int) -> bool:
+        self.run(count)
+        return False
+
+    with open_io("tap0", "uring") as link:
+        monkeypatch.setattr(Batch, "results", some_refused)
+        monkeypatch.setattr(Batch, "run_alike", never_alike)
+        sizes = [*range(60, 70), 100, 100]
+        for frames in ([bytes(60)] * 12, [bytes(size) for size in sizes]):
+            for refused[:], taken, lost in (
+                ([], 12, 0),
+                ([3, 4], 12, 2),
+                ([11], 11, 0),
+                ([2, 10, 11], 10, 1),
+                (list(range(12)), 0, 0),
+            ):
+                before = link.counters.as_dict()
+                assert link.send(frames) == taken
+                grown = {
+                    key: n - before[key] for key, n in link.counters.as_dict().items()
+                }
+                assert grown["sent"] == taken - lost
+                assert grown["dropped"] == lost
+                kept = [one for n, one in enumerate(frames[:taken]) if n not in refused]
+                assert grown["sent_bytes"] == sum(map(len, kept))
+
+
+@isolated
 def test_where_io_uring_is_refused_plain_calls_do_the_work() -> None:
     refuse(number("io_uring_setup"), errno.EPERM)
     with open_link("tap:tap0") as link, packet_socket("tap0") as host:
