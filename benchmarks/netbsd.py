@@ -1,8 +1,9 @@
 """bench netbsd: NetBSD's TCP/IP on our hypercalls beside the stock C ones.
 
-Every measurement is a fresh process in a fresh network namespace. The stock
-side drives librump by the plainest ctypes calls, ours goes through the public
-face (`boot`, `create_interface`, `socket`), so its cost is in the figure too.
+Every measurement is a fresh process in a fresh network namespace. Both sides
+load the same components and drive them by the same plain ctypes calls. Cases
+with ``ncpu=`` have equal settings on both sides; in the others each has its own
+defaults: ours are those of `rumphyper run`, the stock side's are NetBSD's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from rumphyper.errors import RumphyperError, UnsupportedError
 from .harness import Row, interleave, skipped, summary, turns
 
 HERE = Path(__file__).resolve().parent
-CASES = ("tcp receive", "tcp send", "tcp receive ncpu=1", "tcp send ncpu=1")
+CASES = tuple(
+    f"tcp {direction}{setting}"
+    for setting in ("", " ncpu=1", " ncpu=2")
+    for direction in ("receive", "send")
+)
 MIB, QUICK_MIB = 128, 48
 ROUND_TRIPS = 2000
 ENTER = """
@@ -113,19 +118,23 @@ def run(quick: bool) -> Iterator[Row]:
         names = (*CASES, "udp round trip", "superframe receive")
         yield from (skipped("netbsd", case, str(error)) for case in names)
         return
+    from rumphyper.cli.run import NCPU
+    from rumphyper.kernel.tuning import TCP_BUFFER
+
     stock = Side("netbsd_stock.py", folder)
     ours = Side("netbsd_ours.py", folder)
-    runs = 3 if quick else 11
+    runs = 3 if quick else 9
     mib = QUICK_MIB if quick else MIB
+    best = {"boot": {"ncpu": NCPU}, "tcp_buffer": TCP_BUFFER}
     for case in CASES:
-        direction = case.split()[1]
-        ncpu = 1 if "ncpu=1" in case else None
+        _, direction, *setting = case.split()
+        ncpu = int(setting[0].partition("=")[2]) if setting else None
         words = ["tcp", f"{direction}:{mib}"]
-        yield from _tcp(case, ours, stock, words, ncpu, runs)
+        yield from _tcp(case, ours, stock, words, ncpu, runs, **({} if ncpu else best))
     yield _udp(ours, stock, 3 if quick else 9)
     words = ["tcp", f"receive:{mib * 2}"]
-    options = {"link": {"superframes": True}}
-    yield from _tcp("superframe receive", ours, stock, words, None, runs, **options)
+    best["link"] = {"superframes": True}
+    yield from _tcp("superframe receive", ours, stock, words, None, runs, **best)
 
 
 def _tcp(
