@@ -57,16 +57,17 @@ T = TypeVar("T")
 
 
 def turns(
-    ours: Callable[[], T], theirs: Callable[[], T], runs: int
+    ours: Callable[[], T], theirs: Callable[[], T], runs: int, *, warm_up: bool = True
 ) -> list[tuple[T, T]]:
     """What ``ours`` and ``theirs`` return, turn by turn.
 
-    The first turn of each warms up and is not counted. Who goes first
+    A first turn of each to ``warm_up`` is not counted. Who goes first
     alternates, so that neither side always runs on the caches that the other
     has left.
     """
-    ours()
-    theirs()
+    if warm_up:
+        ours()
+        theirs()
     pairs: list[tuple[T, T]] = []
     for turn in range(runs):
         if turn % 2:

@@ -20,7 +20,7 @@ from typing import Any
 
 from rumphyper.errors import RumphyperError, UnsupportedError
 
-from .harness import Row, interleave, skipped, summary, turns
+from .harness import Row, skipped, summary, turns
 
 HERE = Path(__file__).resolve().parent
 CASES = tuple(
@@ -28,7 +28,7 @@ CASES = tuple(
     for setting in ("", " ncpu=1", " ncpu=2")
     for direction in ("receive", "send")
 )
-MIB, QUICK_MIB = 128, 48
+MIB, QUICK_MIB = 128, 24
 ROUND_TRIPS = 2000
 ENTER = """
 import ctypes, os, sys
@@ -123,7 +123,7 @@ def run(quick: bool) -> Iterator[Row]:
 
     stock = Side("netbsd_stock.py", folder)
     ours = Side("netbsd_ours.py", folder)
-    runs = 3 if quick else 9
+    runs = 2 if quick else 9
     mib = QUICK_MIB if quick else MIB
     best = {"boot": {"ncpu": NCPU}, "tcp_buffer": TCP_BUFFER}
     for case in CASES:
@@ -131,7 +131,7 @@ def run(quick: bool) -> Iterator[Row]:
         ncpu = int(setting[0].partition("=")[2]) if setting else None
         words = ["tcp", f"{direction}:{mib}"]
         yield from _tcp(case, ours, stock, words, ncpu, runs, **({} if ncpu else best))
-    yield _udp(ours, stock, 3 if quick else 9)
+    yield _udp(ours, stock, 2 if quick else 9)
     words = ["tcp", f"receive:{mib * 2}"]
     best["link"] = {"superframes": True}
     yield from _tcp("superframe receive", ours, stock, words, None, runs, **best)
@@ -149,7 +149,10 @@ def _tcp(
     """The throughput, and the process's CPU seconds for it, from the same runs."""
     peer = "stock C hypercalls"
     pairs = turns(
-        lambda: ours.run(words, ncpu, **settings), lambda: stock.run(words, ncpu), runs
+        lambda: ours.run(words, ncpu, **settings),
+        lambda: stock.run(words, ncpu),
+        runs,
+        warm_up=False,  # each is a process of its own
     )
     for name, unit, key in ((case, "Mbit/s", "mbit"), (f"{case} cpu", "s/GB", "cpu")):
         values = [(float(a[key]), float(b[key])) for a, b in pairs]
@@ -171,13 +174,11 @@ def _udp(ours: Side, stock: Side, runs: int) -> Row:
 
         return once
 
-    return interleave(
+    return summary(
         "netbsd",
         "udp round trip",
         "us",
-        measure(ours),
         "stock C hypercalls",
-        measure(stock),
-        runs,
+        turns(measure(ours), measure(stock), runs, warm_up=False),
         more_is_better=False,
     )
