@@ -20,10 +20,9 @@ from tests.real.netbsd_cases.kit import (
     LINUX6,
     NETBSD4,
     NETBSD6,
-    descriptors,
     memory,
+    settled,
     taps,
-    threads,
     wired,
 )
 
@@ -155,7 +154,7 @@ def soak(frames: str) -> dict[str, Any]:
                 assert all(tcp(kernel, socket.AF_INET, LINUX4, 24 << 20))
                 assert udp(kernel, socket.AF_INET, LINUX4, NETBSD4, 9000) == []
             gc.collect()
-            return descriptors(), threads(), memory()
+            return (*settled(), memory())
 
         start, end = run(goal // 10), run(goal)
         return {

@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,21 @@ def descriptors() -> int:
 
 def threads() -> int:
     return len(os.listdir("/proc/self/task"))
+
+
+def settled(quiet: float = 0.3, patience: float = 5.0) -> tuple[int, int]:
+    """Descriptors and threads, once neither number has changed for a while.
+
+    Threads of the kernel come and go in their own time, after a boot too.
+    """
+    end = time.monotonic() + patience
+    counts, since = (descriptors(), threads()), time.monotonic()
+    while time.monotonic() - since < quiet and time.monotonic() < end:
+        time.sleep(0.02)
+        now = descriptors(), threads()
+        if now != counts:
+            counts, since = now, time.monotonic()
+    return counts
 
 
 def memory() -> int:

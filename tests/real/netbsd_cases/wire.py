@@ -15,10 +15,9 @@ from tests.real.netbsd_cases.kit import (
     LINUX6,
     NETBSD4,
     NETBSD6,
-    descriptors,
     memory,
+    settled,
     taps,
-    threads,
     wired,
 )
 
@@ -45,16 +44,18 @@ def down_and_up_many_times(times: str) -> dict[str, Any]:
     with rumphyper.boot() as kernel:
         interface = wired(kernel)
         before = ping_patiently(socket.socket, NETBSD4)
-        start = descriptors(), threads()
+        start = settled()
         for _ in range(int(times)):
             interface.down()
             silent = interface.is_up
             interface.up()
+        after = ping_patiently(socket.socket, NETBSD4)
+        end = settled()
         return {
             "before": before,
             "silent": silent,
-            "after": ping_patiently(socket.socket, NETBSD4),
-            "leaked": [descriptors() - start[0], threads() - start[1]],
+            "after": after,
+            "leaked": [end[0] - start[0], end[1] - start[1]],
         }
 
 
@@ -70,11 +71,12 @@ def create_and_destroy_many_times(kind: str, times: str, path: str) -> dict[str,
         for _ in range(20):
             once()
         gc.collect()
-        start = descriptors(), threads(), memory()
+        start = (*settled(), memory())
         for _ in range(int(times)):
             once()
         gc.collect()
-        leaked = [descriptors() - start[0], threads() - start[1]]
+        end = settled()
+        leaked = [end[0] - start[0], end[1] - start[1]]
         grown = (memory() - start[2]) // int(times)
         return {
             "leaked": leaked,
