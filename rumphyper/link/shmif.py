@@ -45,6 +45,7 @@ class ShmifLink(Link):
         readonly: bool,
         from_start: bool,
         follow: bool,
+        gather: bool,
     ) -> None:
         super().__init__(f"shmif:{file.path}", mac, mtu)
         self.readonly = readonly
@@ -58,7 +59,7 @@ class ShmifLink(Link):
             fetch = WatcherFetch(file, bus, self.check_open)
         else:
             self._lock = BusLock(file, bus, self.check_open)
-            self._outbox = Outbox(file, bus, self._lock, self.tx_lock)
+            self._outbox = Outbox(file, bus, self._lock, self.tx_lock, gather)
             own = self._outbox.sender
             fetch = LockedFetch(bus, self._lock)
         try:
@@ -236,14 +237,16 @@ def open_shmif(
     readonly: bool = False,
     from_start: bool | None = None,
     follow: bool = True,
+    gather: bool = True,
 ) -> ShmifLink:
     """Attach to the bus at ``path``; make it when it is not there.
 
     ``readonly`` only watches: no lock, no store, nothing made. ``from_start``
     begins with the oldest packet on the bus instead of with what comes next.
     ``follow=False`` reads what is on the bus now, from the start unless told
-    otherwise, then raises LinkEndedError. A ``mtu`` above 1,500 needs all users
-    of the bus to have it: the C driver does not survive longer frames.
+    otherwise, then raises LinkEndedError. ``gather=False`` puts every frame on the
+    bus before ``send`` returns, also in a tight loop. A ``mtu`` above 1,500 needs
+    all users of the bus to have it: the C driver does not survive longer frames.
 
     Raises HostError (permission, full disk), CorruptError (not a bus, or a
     broken one), LinkError (its lock is not let go), LinkstrError (an option),
@@ -272,6 +275,7 @@ def open_shmif(
             readonly=readonly,
             from_start=not follow if from_start is None else from_start,
             follow=follow,
+            gather=gather,
         )
     except BaseException:
         if bus is not None:

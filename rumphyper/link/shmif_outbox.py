@@ -25,7 +25,12 @@ class Outbox:
     """
 
     def __init__(
-        self, file: BusFile, bus: Bus, lock: BusLock, sender_lock: SenderLock
+        self,
+        file: BusFile,
+        bus: Bus,
+        lock: BusLock,
+        sender_lock: SenderLock,
+        gather: bool,
     ) -> None:
         self.sender = int.from_bytes(os.urandom(8), "little")
         """What marks this end's packets on the bus."""
@@ -33,7 +38,7 @@ class Outbox:
         self._lock = lock
         self._append = Writer(bus).append
         self._gatherer = Gatherer(self._put_gathered, sender_lock)
-        self.add = self._gatherer.add
+        self.add = self._gatherer.add if gather else self._put_one
         """Put one frame on the bus, at once or with the next ones."""
         self.flush = self._gatherer.flush
         """Put on the bus what waits for more."""
@@ -77,6 +82,9 @@ class Outbox:
             raise NotPlainError
         self._lock.run(self._append, head, rest, newest)
         file.wake()
+
+    def _put_one(self, frame: bytes) -> None:
+        self._put_gathered((frame,))
 
     def _put_gathered(self, frames: Sequence[bytes]) -> None:
         sizes = list(map(len, frames))

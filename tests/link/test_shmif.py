@@ -353,6 +353,25 @@ def test_a_loop_wakes_the_others_once_for_many_frames(
 
 
 @pytest.mark.usefixtures("tight")
+def test_without_gathering_every_frame_is_on_the_bus_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wakes: list[BusFile] = []
+    wake = BusFile.wake
+
+    def counted(file: BusFile) -> None:
+        wakes.append(file)
+        wake(file)
+
+    monkeypatch.setattr(BusFile, "wake", counted)
+    with open_bus(path, gather=False) as one, open_bus(path) as two:
+        for number in range(1, GATHERED + 1):
+            one.send([FRAME])
+            assert len(wakes) == number
+        assert receive(two, GATHERED) == [FRAME] * GATHERED
+
+
+@pytest.mark.usefixtures("tight")
 def test_the_rest_of_a_loop_is_sent_without_another_call(path: Path) -> None:
     # The other process makes sure that nothing in this one pushes it.
     reader = spawn(
