@@ -330,10 +330,9 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rumphyper.link.shmif_gather.TIGHT_NS", 10**9)
 
 
-@pytest.mark.usefixtures("tight")
-def test_a_loop_wakes_the_others_once_for_many_frames(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def wakes(monkeypatch: pytest.MonkeyPatch) -> list[BusFile]:
+    """Grows with every wake-up that is sent."""
     wakes: list[BusFile] = []
     wake = BusFile.wake
 
@@ -342,6 +341,13 @@ def test_a_loop_wakes_the_others_once_for_many_frames(
         wake(file)
 
     monkeypatch.setattr(BusFile, "wake", counted)
+    return wakes
+
+
+@pytest.mark.usefixtures("tight")
+def test_a_loop_wakes_the_others_once_for_many_frames(
+    path: Path, monkeypatch: pytest.MonkeyPatch, wakes: list[BusFile]
+) -> None:
     with open_bus(path) as one, open_bus(path) as two:
         with monkeypatch.context() as patch:
             patch.setattr("rumphyper.link.shmif_gather._Helper.look", lambda _: None)
@@ -354,16 +360,8 @@ def test_a_loop_wakes_the_others_once_for_many_frames(
 
 @pytest.mark.usefixtures("tight")
 def test_without_gathering_every_frame_is_on_the_bus_at_once(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, wakes: list[BusFile]
 ) -> None:
-    wakes: list[BusFile] = []
-    wake = BusFile.wake
-
-    def counted(file: BusFile) -> None:
-        wakes.append(file)
-        wake(file)
-
-    monkeypatch.setattr(BusFile, "wake", counted)
     with open_bus(path, gather=False) as one, open_bus(path) as two:
         for number in range(1, GATHERED + 1):
             one.send([FRAME])
