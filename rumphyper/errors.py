@@ -70,6 +70,17 @@ class CorruptError(LinkError):
     """
 
 
+class ProtocolError(RumphyperError):
+    """The far side of a syscall proxy broke the protocol, or speaks another one.
+
+    The text names the frame or field and what was found.
+    """
+
+
+class UrlError(RumphyperError, ValueError):
+    """A URL of a syscall proxy that does not parse."""
+
+
 class LibraryError(RumphyperError):
     """A rump kernel library is missing, or does not fit this host or its kin.
 
