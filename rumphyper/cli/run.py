@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
 from rumphyper.errors import RumphyperError, UnsupportedError
+from rumphyper.hypercalls.modes import MODES
 from rumphyper.kernel.boot import boot
-from rumphyper.kernel.providers import PROVIDERS
 from rumphyper.kernel.tuning import TCP_BUFFER, set_tcp_buffers
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--hypercalls",
-        choices=PROVIDERS,
-        default=PROVIDERS[0],
-        help="who answers the kernel outside of its interfaces",
+        choices=tuple(MODES),
+        help="who answers the kernel (default: hybrid; libc without librumpuser)",
     )
     parser.add_argument(
         "--ncpu",

@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from rumphyper.errors import UnsupportedError
 from rumphyper.host.libc import libc
+from rumphyper.hypercalls.around import Around, as_function
 from rumphyper.hypercalls.binding import Binding, is_ours, missing
 from rumphyper.hypercalls.calls import Calls
 from rumphyper.hypercalls.catalogue import CATALOGUE, FAMILIES, lookup
@@ -30,6 +31,8 @@ from rumphyper.hypercalls.trace import Trace
 
 __all__ = ["SONAME", "Binding", "Hypervisor"]
 
+Answer = Callable[..., Any]
+
 SONAME = "librumpuser.so.0"
 """With this name the thunk library satisfies librump's DT_NEEDED."""
 
@@ -39,8 +42,9 @@ class Hypervisor:
 
     ``families`` answer (see `Family`); a later one of the same name replaces
     an earlier one. ``override`` maps a family's name to another family object,
-    or a hypercall's name (with or without prefix) to a Python callable or a C
-    address. ``trace`` records every call from the start; see also `trace`.
+    or a hypercall's name (with or without prefix) to a Python callable, a C
+    address or an `Around`. ``trace`` records every call from the start; see
+    also `trace`.
 
     Raises UnsupportedError for a name that the catalogue does not have and for
     a callable that cannot take the hypercall's arguments.
@@ -50,7 +54,7 @@ class Hypervisor:
         self,
         families: Iterable[Family],
         *,
-        override: Mapping[str, Family | Target] | None = None,
+        override: Mapping[str, Family | Target | Around] | None = None,
         trace: Trace | None = None,
         reporter: Reporter | None = None,
         soname: str = SONAME,
@@ -62,6 +66,7 @@ class Hypervisor:
             name: Binding(call, None, "none") for name, call in CATALOGUE.items()
         }
         self._trace = trace
+        self._arounds: dict[str, list[Around]] = {}
         self._slots: Slots | None = None
         self._kept: list[object] = []
         self._closed = False
@@ -76,6 +81,8 @@ class Hypervisor:
                         "give it under its own name",
                     )
                 self._add(replacement)
+            elif isinstance(replacement, Around):
+                self.add_around(name, replacement)
             else:
                 self.bind(name, replacement)
 
@@ -103,11 +110,32 @@ class Hypervisor:
         """
         self._bind(Binding(lookup(name), target, provider))
 
+    def add_around(self, name: str, around: Around) -> None:
+        """Let ``around`` stand before what answers ``name``, now and later.
+
+        The last one added is called first. Also while a kernel runs.
+        """
+        call = lookup(name)
+        around.check(call)
+        self._arounds.setdefault(call.name, []).append(around)
+        self._refill(call)
+
+    def remove_around(self, name: str, around: Around) -> None:
+        """Take back `add_around`; nothing happens when it is not there."""
+        call = lookup(name)
+        arounds = self._arounds.get(call.name, [])
+        if around in arounds:
+            arounds.remove(around)
+            self._refill(call)
+
+    def _refill(self, call: Hypercall) -> None:
+        if self._slots is not None:
+            self._fill(self.bindings[call.name])
+
     def _bind(self, binding: Binding) -> None:
         binding.check()
         self.bindings[binding.call.name] = binding
-        if self._slots is not None:
-            self._fill(binding)
+        self._refill(binding.call)
 
     def start(self) -> Self:
         """Load the symbols with RTLD_GLOBAL and tell the families. Once only."""
@@ -168,6 +196,13 @@ class Hypervisor:
         trace = self._trace
         if trace is not None and not trace.wants(call):
             trace = None
+        arounds = self._arounds.get(call.name, ())
+        if arounds:
+            if not isinstance(target, int):
+                target = self._safe(call, target)
+            target = as_function(call, target)
+            for around in arounds:
+                target = self._safe(call, around.wrap(target))
         if isinstance(target, int):
             watched = call.noreturn or call.variadic
             if watched:
@@ -176,13 +211,19 @@ class Hypervisor:
             if watched or trace is None:
                 self._slots.set(call.name, target)
                 return
-            target = _native(call, target)
-        if not is_ours(target):
-            target = checked(call, target)
-        function = guard(call, target, self.reporter)
+            target = as_function(call, target)
+        function = self._safe(call, target)
         if trace is not None:
             function = guard(call, trace.wrap(call, function), self.reporter)
         self._slots.set(call.name, self._callback(call, function))
+
+    def _safe(
+        self, call: Hypercall, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """``function`` such that C may call it: its results fit, it never raises."""
+        if not is_ours(function):
+            function = checked(call, function)
+        return guard(call, function, self.reporter)
 
     def _callback(self, call: Hypercall, function: Callable[..., Any]) -> int:
         """The address of C code that calls ``function``; kept for ever.
@@ -223,9 +264,11 @@ class Hypervisor:
             return
         pause = ctypes.cast(libc().pause, ctypes.c_void_p).value or 0
         for binding in self.bindings.values():
-            if not isinstance(binding.target, int) or self._trace is not None:
-                self._slots.watch(binding.call.name, 0)
-                self._slots.set(binding.call.name, pause)
+            name = binding.call.name
+            answers = not isinstance(binding.target, int) or name in self._arounds
+            if answers or self._trace is not None:
+                self._slots.watch(name, 0)
+                self._slots.set(name, pause)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -237,15 +280,3 @@ class Hypervisor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _native(call: Hypercall, address: int) -> Callable[..., Any]:
-    """The C function at ``address``; a null pointer that it returns is 0."""
-    function: Callable[..., Any] = call.prototype()(address)
-    if call.result.ctype is not ctypes.c_void_p:
-        return function
-
-    def pointer(*values: Any) -> int:
-        return function(*values) or 0  # ctypes has None for it
-
-    return pointer

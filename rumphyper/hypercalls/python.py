@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
+from typing import TypeVar, cast
 
 from rumphyper.hypercalls.families.clock import Clock
 from rumphyper.hypercalls.families.component import Component
@@ -23,6 +24,8 @@ from rumphyper.hypercalls.families.virtif import Source, Virtif
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.upcalls import Upcalls
 
+Kind = TypeVar("Kind", bound=type[Family])
+
 
 def python_families(
     *,
@@ -32,35 +35,42 @@ def python_families(
     write: Callable[[str], object] | None = None,
     debug: Callable[[str], object] | None = None,
     on_exit: Callable[[int], object] | None = None,
+    replace: Mapping[str, type[Family]] | None = None,
 ) -> list[Family]:
     """The families that answer in Python, for one kernel.
 
     ``settings`` go before the environment (`Param`), ``links`` and ``library``
     to `Virtif`, ``write`` and ``debug`` to `Console`, ``on_exit`` to
-    `Termination`. Families that share state (upcalls, lwps) share it here; take
-    them from one call only.
+    `Termination`. ``replace`` maps a family's name to the class that answers in
+    place of the one here; it is called with the same arguments. Families that
+    share state (upcalls, lwps) share it here; take them from one call only.
     """
+    chosen = replace or {}
+
+    def use(default: Kind) -> Kind:
+        return cast(Kind, chosen.get(default.family, default))
+
     upcalls = Upcalls()
-    lwp = Lwp()
-    console = Console()
+    lwp = use(Lwp)()
+    console = use(Console)()
     if write is not None:
         console.write = write
     if debug is not None:
         console.debug = debug
     return [
-        Init(upcalls),
-        Memory(),
-        Files(upcalls),
-        Clock(upcalls),
-        Param(settings),
-        SetErrno(),
-        Termination(console, on_exit),
+        use(Init)(upcalls),
+        use(Memory)(),
+        use(Files)(upcalls),
+        use(Clock)(upcalls),
+        use(Param)(settings),
+        use(SetErrno)(),
+        use(Termination)(console, on_exit),
         console,
-        Random(),
-        Threads(upcalls),
+        use(Random)(),
+        use(Threads)(upcalls),
         lwp,
-        Locks(upcalls, lwp.carried),
-        Component(upcalls),
-        Virtif(links, library),
-        Shmif(upcalls),
+        use(Locks)(upcalls, lwp.carried),
+        use(Component)(upcalls),
+        use(Virtif)(links, library),
+        use(Shmif)(upcalls),
     ]

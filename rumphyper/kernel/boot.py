@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from rumphyper.errors import RumphyperError, UnsupportedError
+from rumphyper.hypercalls.modes import check_mode
+from rumphyper.hypercalls.override import Override
 from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.interrupt import Guard, no_signals
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
 from rumphyper.kernel.netbsd import Kernel
-from rumphyper.kernel.providers import PROVIDERS, Provided, provide
+from rumphyper.kernel.providers import Provided, default_mode, provide
 
 NEEDED = ("net", "netinet")
 WANTED = (
@@ -51,7 +53,8 @@ def default_components(libraries: Libraries) -> tuple[str, ...]:
 def boot(
     components: Iterable[str] | None = None,
     *,
-    hypercalls: str = "native",
+    hypercalls: str | None = None,
+    override: Mapping[str, Override] | None = None,
     ncpu: int | None = None,
     verbose: bool = False,
     trace: Trace | None = None,
@@ -61,24 +64,23 @@ def boot(
 
     ``components`` are NetBSD's names (``net``, ``tmpfs``); what they need is
     loaded too. By default that is TCP/IP with all interfaces, local sockets
-    and tmpfs. ``hypercalls`` says who answers the kernel outside of its
-    interfaces: ``native`` is the stock librumpuser. ``ncpu`` is the number of
-    virtual CPUs (default: RUMP_NCPU in the environment, else 2); ``verbose``
-    shows NetBSD's boot messages. ``trace`` records hypercalls from the first one
-    on. ``console`` gets what the kernel prints, in lines; by default that goes
-    to the process's standard output.
+    and tmpfs. ``hypercalls`` says who answers the kernel, see `MODES`; by
+    default ``hybrid``, or ``libc`` where there is no stock librumpuser.
+    ``override`` answers families or single hypercalls in another way, see
+    `rumphyper.hypercalls.override`. ``ncpu`` is the number of virtual CPUs
+    (default: RUMP_NCPU in the environment, else 2); ``verbose`` shows NetBSD's
+    boot messages. ``trace`` records hypercalls from the first one on.
+    ``console`` gets what the kernel prints, in lines; by default that goes to
+    the process's standard output.
 
     Raises LibraryError when libraries are missing or do not fit together,
-    UnsupportedError for an unknown ``hypercalls``, RumphyperError on a second
+    UnsupportedError for an unknown mode and for overrides that cannot work (a
+    process can boot again after both), RumphyperError on a second
     boot: a process can boot once.
     """
     global _kernel
-    if hypercalls not in PROVIDERS:
-        raise UnsupportedError(
-            f"hypercalls={hypercalls!r}",
-            "no such provider",
-            f"known: {', '.join(PROVIDERS)}",
-        )
+    if hypercalls is not None:
+        check_mode(hypercalls)
     if ncpu is not None and not 1 <= ncpu <= 64:
         raise UnsupportedError(f"ncpu={ncpu}", "not between 1 and 64", "omit it")
     with _lock:
@@ -96,7 +98,8 @@ def boot(
         if verbose:
             settings["RUMP_VERBOSE"] = "1"
         with guard:
-            provided = provide(hypercalls, libraries, trace, console)
+            mode = hypercalls or default_mode(libraries)
+            provided = provide(mode, libraries, override, trace, console)
             _kernel = _start(plan, guard, provided, settings)
             _kernel.quiet = not verbose and console is None
         return _kernel

@@ -67,29 +67,23 @@ class BusDriver(Shmif):
         self._by_watch[bus.watch] = bus
         return 0
 
-    def unmap_with(self, unmap: Callable[[int, int], object]) -> Callable[..., None]:
-        """rumpuser_unmap that leaves a bus mapped until `collect`."""
-
-        def unmap_or_keep(address: int, length: int) -> None:
-            bus = self._by_address.get(address)
-            if bus is None:
-                unmap(address, length)
-            else:
-                bus.given_back = True
-
-        return unmap_or_keep
-
-    def close_with(self, close: Callable[[int], int]) -> Callable[[int], int]:
-        """rumpuser_close that leaves a watch open until `collect`."""
-
-        def close_or_keep(fd: int) -> int:
-            bus = self._by_watch.get(fd)
-            if bus is None:
-                return close(fd)
+    def unmap_or_keep(
+        self, unmap: Callable[[int, int], None], address: int, length: int
+    ) -> None:
+        """Stands before rumpuser_unmap: a bus stays mapped until `collect`."""
+        bus = self._by_address.get(address)
+        if bus is None:
+            unmap(address, length)
+        else:
             bus.given_back = True
-            return 0
 
-        return close_or_keep
+    def close_or_keep(self, close: Callable[[int], int], fd: int) -> int:
+        """Stands before rumpuser_close: a watch stays open until `collect`."""
+        bus = self._by_watch.get(fd)
+        if bus is None:
+            return close(fd)
+        bus.given_back = True
+        return 0
 
     def collect(self) -> None:
         """Free what was given back: no thread of the kernel uses it any more."""

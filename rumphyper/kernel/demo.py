@@ -60,7 +60,7 @@ def _mini(linkstr: str, trace: Trace, say: Say) -> Iterator[object]:
 
 @contextmanager
 def _netbsd(linkstr: str, trace: Trace, say: Say) -> Iterator[object]:
-    """Boot NetBSD on the stock hypercalls; its frames go through Python."""
+    """Boot NetBSD; its frames go through Python."""
     from rumphyper.kernel.boot import boot
 
     with boot(verbose=True, trace=trace, console=say) as kernel:
@@ -91,7 +91,7 @@ def choose(name: str) -> str:
         libraries.plan(default_components(libraries))
     except RumphyperError:
         return "mini"
-    return "netbsd" if supported() and libraries.rumpuser else "mini"
+    return "netbsd" if supported() else "mini"
 
 
 class Recorder:

@@ -19,12 +19,13 @@ import attrs
 
 from rumphyper.errors import LibraryError, RumphyperError
 from rumphyper.host.thunks import check_supported
+from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.hypercalls.upcalls import Hyperup
 from rumphyper.kernel.libraries import Libraries
 from rumphyper.kernel.loader import load
-from rumphyper.kernel.providers import EINVAL, function_address, open_stock
+from rumphyper.kernel.stock import function_address, open_stock
 from rumphyper.kernel.versions import version_text
 
 PATIENCE = 20.0
@@ -92,7 +93,7 @@ def _child(folders: list[str]) -> None:
 
     def init(version: int, hyp: int) -> int:
         said.append(version)
-        return EINVAL  # so that rump_init goes no further
+        return Errno.EINVAL  # so that rump_init goes no further
 
     hypervisor = Hypervisor([])
     hypervisor.bind("rumpuser_init", init)
@@ -103,7 +104,7 @@ def _child(folders: list[str]) -> None:
     netbsd = version_text(kernel.rump_getversion())
     print(json.dumps([netbsd, said[0] if said else 0]), flush=True)
     if libraries.rumpuser and said:
-        stock = open_stock(libraries.rumpuser, ctypes.RTLD_LOCAL)
+        stock = open_stock(libraries.rumpuser)
         stock.rumpuser_init(said[0], ctypes.byref(Hyperup()))
         print("agrees", flush=True)
 

@@ -12,43 +12,49 @@ its interfaces too: virtN is then its own tunN, not a link of this package.
 from __future__ import annotations
 
 import ctypes
-import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import attrs
 
-from rumphyper.errors import LibraryError, UnsupportedError
-from rumphyper.host.libc import libc
-from rumphyper.host.thunks import supported
+from rumphyper.errors import LibraryError
+from rumphyper.host.thunks import check_supported, supported
+from rumphyper.hypercalls.around import Around
 from rumphyper.hypercalls.catalogue import CATALOGUE
-from rumphyper.hypercalls.families.console import Console
+from rumphyper.hypercalls.families.init import Init
 from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.hypervisor import Hypervisor
+from rumphyper.hypercalls.modes import (
+    PYTHON,
+    STOCK,
+    check_mode,
+    check_together,
+    needs_stock,
+    provider,
+)
+from rumphyper.hypercalls.override import Override, Overrides
+from rumphyper.hypercalls.python import python_families
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.hypercalls.trace import Trace
-from rumphyper.hypercalls.upcalls import Upcalls
 from rumphyper.kernel.busdriver import WAIT, BusDriver
 from rumphyper.kernel.libraries import Libraries
+from rumphyper.kernel.stock import LOCAL, function_address, initializer, open_stock
 
-PROVIDERS = ("native",)
-"""Who can answer the hypercalls outside of the interfaces."""
-
-EINVAL = 22
+LIBC: dict[str, type[Family]] = {}
+MUST_BE = {"init": Init, "virtif": Virtif, "shmif": BusDriver}
+"""Families that this room works with: an override has to be a subclass."""
 
 
 @attrs.define(eq=False)
 class Provided:
     """Everything below one kernel."""
 
+    mode: str
     hypervisor: Hypervisor
     virtif: Virtif
     buses: BusDriver
-    upcalls: Upcalls
-    version: int = 0
-    """RUMPUSER_VERSION as the kernel said it; 0 before its rumpuser_init."""
-
+    init: Init
     interposed: bool = True
     """False where there are no thunks: the stock library answers by itself."""
 
@@ -56,20 +62,21 @@ class Provided:
         """Tell the families where the kernel's own symbols are.
 
         ``driver`` is the path of the shmif component, which holds C code for
-        its hypercalls. Waiting for the bus is left to that: a callback would
-        add some microseconds to each packet.
+        its hypercalls. Waiting for the bus is left to that unless everything
+        is to be Python's: a callback adds some microseconds to each packet.
         """
         self.virtif.library = library
-        if driver is not None and self.interposed:
+        if driver is not None and self.interposed and self.mode != "python":
             address = function_address(WAIT, ctypes.CDLL(driver))
-            self.hypervisor.bind(WAIT, address, "stock")
+            self.hypervisor.bind(WAIT, address, STOCK)
 
     def check_version(self, librump: str) -> None:
         """Raise LibraryError when the kernel speaks another version."""
-        if self.version not in (0, RUMPUSER_VERSION):
+        version = self.init.version
+        if version not in (0, RUMPUSER_VERSION):
             raise LibraryError(
                 librump,
-                f"its RUMPUSER_VERSION is {self.version}, librumpuser and this "
+                f"its RUMPUSER_VERSION is {version}, librumpuser and this "
                 f"hypervisor speak {RUMPUSER_VERSION}",
                 "use a librump of NetBSD 7 to 10",
             )
@@ -87,99 +94,86 @@ class Provided:
         Threads of the kernel take no signals, so pause(2) does not return.
         """
         self.hypervisor.trace = None  # its records are made in Python
-        pause = function_address("pause")
-        for name, binding in self.hypervisor.bindings.items():
-            if callable(binding.target):
-                self.hypervisor.bind(name, pause)
+        self.hypervisor.park()
 
 
-def function_address(name: str, library: ctypes.CDLL | None = None) -> int:
-    """The address of a function of ``library`` (default: libc)."""
-    function = getattr(library or libc(), name)
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+def default_mode(libraries: Libraries) -> str:
+    """The mode of a kernel that nobody chose one for."""
+    if not supported():
+        return "native"
+    return "hybrid" if libraries.rumpuser is not None else "libc"
 
 
 def provide(
     mode: str,
     libraries: Libraries,
+    override: Mapping[str, Override] | None = None,
     trace: Trace | None = None,
     console: Callable[[str], object] | None = None,
 ) -> Provided:
     """Load what answers the hypercalls in ``mode``; see `boot` for the others.
 
-    Raises UnsupportedError for an unknown mode, LibraryError when the stock
-    library is needed and is not there.
+    Raises UnsupportedError for an unknown mode and for answers that do not fit
+    together, LibraryError when the stock library is needed and is not there.
     """
-    if mode not in PROVIDERS:
-        raise UnsupportedError(
-            f"hypercalls={mode!r}", "no such provider", f"known: {', '.join(PROVIDERS)}"
-        )
-    path = libraries.rumpuser
-    if path is None:
-        raise LibraryError(
-            "librumpuser.so",
-            f"no such file in {', '.join(libraries.folders)}",
-            "install it: hypercalls='native' are the stock library's",
-        )
-    upcalls = Upcalls()
-    virtif, buses = Virtif(), BusDriver(upcalls)
-    families: list[Family] = [virtif, buses]
-    if console is not None:
-        families.append(Console(write=console, debug=console))
-    hypervisor = Hypervisor(families, trace=trace)
-    provided = Provided(hypervisor, virtif, buses, upcalls, interposed=supported())
+    check_mode(mode)
+    path = _stock_path(mode, libraries)
+    wanted = Overrides(override or {}, MUST_BE)
+    if not supported() and (mode != "native" or wanted):
+        check_supported()  # raises, with the reason
+    replace: dict[str, type[Family]] = {"shmif": BusDriver}
+    if mode == "libc":
+        replace |= LIBC
+    families = python_families(
+        replace=replace | wanted.classes, write=console, debug=console
+    )
+    own = set(wanted.families) | ({"console"} if console is not None else set())
+    answered = {
+        name: PYTHON if call.family in own else provider(mode, call)
+        for name, call in CATALOGUE.items()
+    }
+    used = {call.family for call in CATALOGUE.values() if answered[call.name] != STOCK}
+    hypervisor = Hypervisor(
+        [family for family in families if family.family in used],
+        override=wanted.instances,
+        trace=trace,
+    )
+    every = (*wanted.instances.values(), *families)
+    init, buses = only(every, Init), only(every, BusDriver)
+    provided = Provided(mode, hypervisor, only(every, Virtif), buses, init, supported())
     hypervisor.start()
-    stock = open_stock(path, ctypes.RTLD_LOCAL if supported() else ctypes.RTLD_GLOBAL)
-    for name in CATALOGUE:
-        answered = hypervisor.bindings[name].target is not None
-        if name.startswith("rumpuser_") and hasattr(stock, name) and not answered:
-            hypervisor.bind(name, function_address(name, stock), "stock")
-    hypervisor.bind("rumpuser_init", init_with(provided, stock), "stock")
+    hypervisor.bind("rumpuser_init", init.init, PYTHON)
+    if path is not None and needs_stock(mode):
+        stock = (
+            open_stock(path) if supported() else open_stock(path, ctypes.RTLD_GLOBAL)
+        )
+        init.then = initializer(stock)
+        for name, who in answered.items():
+            if who == STOCK and name != "rumpuser_init" and hasattr(stock, name):
+                hypervisor.bind(name, function_address(name, stock), STOCK)
     if supported():
-        keep_buses(hypervisor, buses)
+        hypervisor.add_around("rumpuser_unmap", Around(buses.unmap_or_keep))
+        hypervisor.add_around("rumpuser_close", Around(buses.close_or_keep))
+    wanted.apply(hypervisor)
+    check_together(mode, hypervisor.bindings.values())
     return provided
 
 
-def keep_buses(hypervisor: Hypervisor, buses: BusDriver) -> None:
-    """Let ``buses`` see what the driver unmaps and closes; see busdriver.py."""
-    types: dict[str, Any] = {
-        "rumpuser_unmap": ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t),
-        "rumpuser_close": ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int),
-    }
-    keepers: dict[str, Any] = {
-        "rumpuser_unmap": buses.unmap_with,
-        "rumpuser_close": buses.close_with,
-    }
-    for name, keeper in keepers.items():
-        stock = hypervisor.bindings[name].target
-        if isinstance(stock, int):
-            hypervisor.bind(name, keeper(types[name](stock)), "stock")
-
-
-def open_stock(path: str, mode: int) -> ctypes.CDLL:
-    """The stock librumpuser; RTLD_LOCAL keeps its symbols to itself."""
-    try:
-        return ctypes.CDLL(path, mode)
-    except OSError as error:
+def _stock_path(mode: str, libraries: Libraries) -> str | None:
+    path = libraries.rumpuser
+    if path is None and needs_stock(mode):
         raise LibraryError(
-            path, str(error), f"install {os.path.basename(path)} again"
-        ) from None
+            "librumpuser.so",
+            f"no such file in {', '.join(libraries.folders)}",
+            f"install it, or choose 'libc' or 'python': hypercalls={mode!r} are the "
+            "stock library's",
+        )
+    return path
 
 
-def init_with(provided: Provided, stock: ctypes.CDLL) -> Callable[[int, int], int]:
-    """rumpuser_init that looks at the version before the stock one does.
+F = TypeVar("F", bound=Family)
 
-    The stock one ends the process on another version; here rump_init fails.
-    """
-    stock_init = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(
-        ("rumpuser_init", stock)
-    )
 
-    def init(version: int, hyp: int) -> int:
-        provided.version = version
-        if version != RUMPUSER_VERSION:
-            return EINVAL
-        provided.upcalls.load(hyp)
-        return int(stock_init(version, hyp))
-
-    return init
+def only(families: Iterable[Family], kind: type[F]) -> F:
+    """The first family of that class."""
+    return next(family for family in families if isinstance(family, kind))

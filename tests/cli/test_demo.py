@@ -150,7 +150,8 @@ def test_tshark_reads_the_capture(tmp_path: Path) -> None:
         frames = tshark(capture, fields)
         assert len(frames) == answer["frames"] == 2 * (1 + 3) * 2
         assert [frame[1] for frame in frames if frame[1]] == ["1", "2"]
-        assert [frame[2] for frame in frames if frame[2]] == ["8", "0"] * 3
+        # On a busy host an answer may come after the next question.
+        assert sorted(frame[2] for frame in frames if frame[2]) == [*"000888"]
         assert [frame[3] for frame in frames if frame[3]] == [
             "135", "136", *["128", "129"] * 3,
         ]  # fmt: skip

@@ -5,6 +5,8 @@ Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser.c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
@@ -19,6 +21,11 @@ class Init(Family):
 
     def __init__(self, upcalls: Upcalls) -> None:
         self.upcalls = upcalls
+        self.version = 0
+        """RUMPUSER_VERSION as the kernel said it; 0 before its rumpuser_init."""
+
+        self.then: Callable[[int, int], int] | None = None
+        """A second rumpuser_init that shall hear of the kernel, too."""
 
     def init(self, version: int, hyp: int) -> int:
         """Check the version, copy the upcalls.
@@ -26,6 +33,7 @@ class Init(Family):
         The stock library aborts on another version; rumpuser(3) asks for a
         non-zero result, so that rump_init can fail in order.
         """
+        self.version = version
         if version != RUMPUSER_VERSION:
             raise HypercallError(
                 f"rumpuser version {version}",
@@ -36,4 +44,4 @@ class Init(Family):
         if not hyp:
             raise HypercallError("upcall table", "it is a null pointer")
         self.upcalls.load(hyp)
-        return 0
+        return 0 if self.then is None else self.then(version, hyp)
