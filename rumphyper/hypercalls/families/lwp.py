@@ -6,6 +6,7 @@ Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_pth.c.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.report import HypercallError
@@ -15,9 +16,16 @@ CREATE, DESTROY, SET, CLEAR = range(4)
 
 
 class Carried(threading.local):
-    """The lwp of the calling thread, 0 without one."""
+    """The lwp of the calling thread, 0 without one.
 
-    lwp: int = 0
+    ``known`` has the same by threads. A thread that is ending has lost what
+    was local to it when it gives its lwp back, and finds it again there.
+    """
+
+    lwp: int
+
+    def __init__(self, known: Mapping[int, int]) -> None:
+        self.lwp = known.get(threading.get_ident(), 0)
 
 
 class Lwp(Family):
@@ -30,7 +38,8 @@ class Lwp(Family):
     family = "lwp"
 
     def __init__(self) -> None:
-        self.carried = Carried()
+        self._known: dict[int, int] = {}
+        self.carried = Carried(self._known)
 
     def curlwpop(self, operation: int, lwp: int) -> None:
         """Bind an lwp to the calling thread, or end that.
@@ -46,7 +55,7 @@ class Lwp(Family):
                     f"SET while the thread carries {carried.lwp:#x}",
                     "a bug of the kernel",
                 )
-            carried.lwp = lwp
+            carried.lwp = self._known[threading.get_ident()] = lwp
             hold_thread_state()
         elif operation == CLEAR:
             if carried.lwp != lwp:
@@ -56,6 +65,7 @@ class Lwp(Family):
                     "a bug of the kernel",
                 )
             carried.lwp = 0
+            self._known.pop(threading.get_ident(), None)
 
     def curlwp(self) -> int:
         """The calling thread's lwp, 0 (NULL) without one."""
