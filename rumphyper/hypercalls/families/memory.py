@@ -20,6 +20,11 @@ POINTER_SIZE = ctypes.sizeof(ctypes.c_void_p)
 class Memory(Family):
     """The host's malloc and mmap.
 
+    What has been allocated is kept in mind: freeing anything else, or the same
+    twice, is refused and reported where the stock library would hand it to
+    free(3). So malloc and free belong together; an override of one has to call
+    the other's family, or replace both.
+
     An alignment that is no power of two, or below that of a pointer, is a bug
     of the kernel for which posix_memalign(3) has EINVAL. The stock library
     aborts then; here the call fails and says so.
@@ -38,6 +43,7 @@ class Memory(Family):
             word, word, word, ctypes.c_int, ctypes.c_int, ctypes.c_int,
             ctypes.c_int64, use_errno=True,
         )(("mmap", library))  # fmt: skip
+        self._allocated: set[int] = set()
         self._munmap = ctypes.CFUNCTYPE(ctypes.c_int, word, word, use_errno=True)(
             ("munmap", library)
         )
@@ -53,11 +59,25 @@ class Memory(Family):
                 f"not a power of two of at least {POINTER_SIZE}",
                 "a bug of the kernel",
             )
-        return to_netbsd(self._memalign(memp, alignment, howmuch))
+        number = self._memalign(memp, alignment, howmuch)
+        if number:
+            return to_netbsd(number)
+        self._allocated.add(memp[0])
+        return 0
 
     def free(self, mem: int, length: int) -> None:
-        """Free what malloc gave."""
-        self._free(mem)
+        """Free what malloc gave; nothing for NULL."""
+        try:
+            self._allocated.remove(mem)  # before another thread can be given it
+        except KeyError:
+            if mem:
+                raise HypercallError(
+                    f"memory at {mem:#x}",
+                    "not from rumpuser_malloc, or freed already",
+                    "a bug of the kernel",
+                ) from None
+        else:
+            self._free(mem)
 
     def anonmmap(
         self, prefaddr: int, size: int, alignbit: int, exec_: int, memp: Any
