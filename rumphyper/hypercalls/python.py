@@ -9,6 +9,8 @@ from typing import TypeVar, cast
 from rumphyper.hypercalls.families.clock import Clock
 from rumphyper.hypercalls.families.component import Component
 from rumphyper.hypercalls.families.console import Console
+from rumphyper.hypercalls.families.daemonize import Daemonize
+from rumphyper.hypercalls.families.dl import Dl
 from rumphyper.hypercalls.families.errno import SetErrno
 from rumphyper.hypercalls.families.files import Files
 from rumphyper.hypercalls.families.init import Init
@@ -36,14 +38,16 @@ def python_families(
     debug: Callable[[str], object] | None = None,
     on_exit: Callable[[int], object] | None = None,
     replace: Mapping[str, type[Family]] | None = None,
+    symbols: bool = True,
 ) -> list[Family]:
     """The families that answer in Python, for one kernel.
 
     ``settings`` go before the environment (`Param`), ``links`` and ``library``
     to `Virtif`, ``write`` and ``debug`` to `Console`, ``on_exit`` to
-    `Termination`. ``replace`` maps a family's name to the class that answers in
-    place of the one here; it is called with the same arguments. Families that
-    share state (upcalls, lwps) share it here; take them from one call only.
+    `Termination`, ``symbols`` to `Dl`. ``replace`` maps a family's name to the
+    class that answers in place of the one here; it is called with the same
+    arguments. Families that share state (upcalls, lwps) share it here; take them
+    from one call only.
     """
     chosen = replace or {}
 
@@ -60,7 +64,7 @@ def python_families(
     return [
         use(Init)(upcalls),
         use(Memory)(),
-        use(Files)(upcalls),
+        use(Files)(upcalls, settings=settings),
         use(Clock)(upcalls),
         use(Param)(settings),
         use(SetErrno)(),
@@ -68,6 +72,8 @@ def python_families(
         console,
         use(Random)(),
         use(Threads)(upcalls),
+        use(Dl)(symbols),
+        use(Daemonize)(upcalls),
         lwp,
         use(Locks)(upcalls, lwp.carried),
         use(Component)(upcalls),

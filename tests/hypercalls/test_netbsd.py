@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 
+from tests.hypercalls.netbsd_disks import make_images
+from tests.real.file_checks.kit import command
+
 pytestmark = [pytest.mark.rump, pytest.mark.usefixtures("stock_path")]
 
 
-def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    *words: str, module: str = "tests.hypercalls.netbsd", **environment: str
+) -> subprocess.Popen[str]:
     """Start a kernel in a process of its own."""
     path = os.pathsep.join(sys.path)
     return subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-m", "tests.hypercalls.netbsd", *words],
+        [sys.executable, "-X", "faulthandler", "-m", module, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": path, **environment},
         cwd=Path(__file__).parents[2],
@@ -82,3 +87,22 @@ def test_two_kernels_on_one_bus(tmp_path: Path) -> None:
         assert report["problems"] == {}
         assert report["counts"]["rumpcomp_shmif_mmap"] == 1
         assert report["counts"]["rumpcomp_shmif_watchwait"] >= 40
+
+
+@pytest.mark.parametrize("threads", ["1", "0"])
+@pytest.mark.parametrize("mode", ["native", "python"])
+def test_disks(mode: str, threads: str, tmp_path: Path) -> None:
+    """Two file systems at once over block I/O, with and without its threads.
+
+    What NetBSD wrote is there after mounting again, and e2fsck has no objection.
+    """
+    make_images(tmp_path)
+    words = (mode, str(tmp_path), threads)
+    report = finish(start(*words, module="tests.hypercalls.netbsd_disks"))
+    workers = report.pop("workers")
+    assert len(workers) == (2 if mode == "python" and threads == "1" else 0)
+    assert report.pop("transfers") > 100
+    count = report.pop("files")
+    assert report == {"same": count, "problems": {}}
+    assert count == 12
+    command("e2fsck", "-f", "-n", tmp_path / "ext2fs")

@@ -1,7 +1,6 @@
 """Files of the host.
 
-Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_file.c. Block I/O
-(rumpuser_bio) is not answered here yet.
+Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_file.c.
 """
 
 from __future__ import annotations
@@ -9,14 +8,19 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rumphyper.host.libc import libc
 from rumphyper.hypercalls.errno import Errno, from_oserror, to_netbsd
+from rumphyper.hypercalls.families.bio import BlockIO
+from rumphyper.hypercalls.families.param import Param
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.report import HypercallError
 from rumphyper.hypercalls.upcalls import Upcalls
+
+if TYPE_CHECKING:
+    from rumphyper.hypercalls.hypervisor import Hypervisor
 
 ACCESS = {0: os.O_RDONLY, 1: os.O_WRONLY, 2: os.O_RDWR}
 ACCESS_MASK, CREATE, EXCL = 3, 4, 8
@@ -33,14 +37,22 @@ class Files(Family):
     """The host's files, by the host's descriptors.
 
     Everything that may wait happens without the virtual CPU. A new file gets
-    ``mode`` (less the umask).
+    ``mode`` (less the umask). ``settings`` go before the environment, as with
+    `Param`; here RUMP_THREADS=0 forbids threads.
     """
 
     family = "files"
 
-    def __init__(self, upcalls: Upcalls, mode: int = MODE) -> None:
+    def __init__(
+        self,
+        upcalls: Upcalls,
+        mode: int = MODE,
+        settings: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.upcalls = upcalls
         self.mode = mode
+        self._blocks = BlockIO(upcalls, Param(settings))
+        self.bio = self._blocks.bio
         library = libc()
         number, word, offset = ctypes.c_int, ctypes.c_size_t, ctypes.c_int64
 
@@ -54,6 +66,14 @@ class Files(Family):
         self._readv, self._writev = function("readv"), function("writev")
         self._preadv = function("preadv", offset)
         self._pwritev = function("pwritev", offset)
+
+    def start(self, hypervisor: Hypervisor) -> None:
+        """Report where the hypervisor does."""
+        self._blocks.reporter = hypervisor.reporter
+
+    def stop(self) -> None:
+        """End the threads of block I/O."""
+        self._blocks.close()
 
     def open(self, name: bytes | None, mode: int, fdp: Any) -> int:
         """Open or create a file."""
@@ -78,6 +98,7 @@ class Files(Family):
                 f"descriptor {fd}", "not the kernel's to close", "a bug of the kernel"
             )
         with self.upcalls.away():
+            self._blocks.drain(fd)
             try:
                 os.fsync(fd)
             except (OSError, ValueError):  # a watch or a pipe: nothing to write out
@@ -144,16 +165,22 @@ class Files(Family):
         return 0
 
     def syncfd(self, fd: int, flags: int, start: int, length: int) -> int:
-        """Write out what is cached, if WRITE is asked for."""
+        """Write out what is cached, if WRITE is asked for.
+
+        All of the file, and it is waited for: so range, BARRIER and SYNC ask
+        for no more. What rumpuser_bio has been told to write comes first.
+        """
         if not flags & (SYNC_READ | SYNC_WRITE):
             return Errno.EINVAL
         if fd < 0:
             return Errno.EBADF
         if flags & SYNC_WRITE:
-            try:
-                os.fsync(fd)
-            except OSError as error:
-                return from_oserror(error)
+            with self.upcalls.away():
+                self._blocks.drain(fd)
+                try:
+                    os.fsync(fd)
+                except OSError as error:
+                    return from_oserror(error)
         return 0
 
 

@@ -47,10 +47,10 @@ class Termination(Family):
         if on_exit is not None:
             _quietly(lambda: on_exit(value))
         if value == PANIC:
-            _flush()
+            flush_all()
             libc().abort()
         _quietly(atexit._run_exitfuncs)
-        _flush()
+        flush_all()
         os._exit(value & 0xFF)
 
     def kill(self, pid: int, sig: int) -> int:
@@ -66,7 +66,8 @@ class Termination(Family):
             self.console.write(text)
 
 
-def _flush() -> None:
+def flush_all() -> None:
+    """Write out what Python's and C's standard streams hold back."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             _quietly(stream.flush)

@@ -144,5 +144,6 @@ CALLS = (
             _BAD_FD,
             _IO_ERROR,
         ),
+        blocks=True,
     ),
 )

@@ -93,7 +93,11 @@ CALLS = (
         (),
         family="daemonize",
         summary="fork before booting; the parent waits for the outcome",
-        errors=(Failure(Errno.EINPROGRESS, "called before"),),
+        errors=(
+            Failure(Errno.EINPROGRESS, "called before"),
+            Failure(Errno.EINVAL, "there are threads, which a fork would lose"),
+            Failure(Errno.EAGAIN, "the host gives no further process"),
+        ),
     ),
     Hypercall(
         "rumpuser_daemonize_done",
