@@ -1,0 +1,61 @@
+"""The kinds of guest: what machine each is and what its kernel loads."""
+
+from __future__ import annotations
+
+import attrs
+
+BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p")
+"""What it takes to reach the host's files."""
+
+
+@attrs.frozen
+class Kind:
+    """A machine, the kernel's command line and modules, and limits."""
+
+    name: str
+    memory: int = 768
+    """MiB."""
+    cpus: int = 1
+    machine: str = "q35"
+    cpu: str = "qemu64"
+    devices: tuple[str, ...] = ()
+    """Arguments of QEMU."""
+    arguments: tuple[str, ...] = ()
+    """Added to the kernel's command line."""
+    modules: tuple[str, ...] = ()
+    """Names of modules of Debian's kernel, or paths of others (foo.ko)."""
+    setup: tuple[str, ...] = ()
+    """Shell commands run before the tests; one that fails fails them all."""
+    timeout: float = 60.0
+    """Seconds that a test may take."""
+    boot_timeout: float = 120.0
+    """Seconds from QEMU's start to the first test, on a busy host."""
+
+
+PLAIN = Kind("plain")
+
+PCI = Kind(
+    "pci",
+    memory=1024,
+    devices=(
+        # The bridge for legacy devices and the IOMMU have to come first.
+        *("-device", "intel-iommu,intremap=on"),
+        *("-device", "edu,dma_mask=0xffffffffffffffff"),
+        *("-netdev", "user,id=net0", "-device", "e1000,netdev=net0,romfile="),
+        *("-netdev", "user,id=net1", "-device", "e1000e,netdev=net1,romfile="),
+        *("-netdev", "user,id=net2"),
+        "-device",
+        "virtio-net-pci,netdev=net2,disable-legacy=on,iommu_platform=on,romfile=",
+    ),
+    arguments=("intel_iommu=on", "hugepages=64"),
+    modules=(
+        "vfio-pci",
+        "vfio_iommu_type1",
+        "uio_pci_generic",
+        "e1000",
+        "e1000e",
+        "virtio_net",
+    ),
+)
+
+KINDS = {kind.name: kind for kind in (PLAIN, PCI)}
