@@ -14,7 +14,7 @@ from tests.debian import cache
 from tests.judges import tool
 from tests.vm import images, initramfs
 from tests.vm.kinds import BOOT_MODULES, Kind
-from tests.vm.marker import INSIDE
+from tests.vm.marker import BUSYBOX, INSIDE, KERNEL
 from tests.vm.modules import Modules
 
 ACCEL = "RUMPHYPER_VM_ACCEL"
@@ -51,9 +51,10 @@ class Guest:
         self._console = folder / "console"
         try:
             self.share.mkdir()
+            qemu = _qemu(kind, folder)
             script = _script(kind, command, environment or {})
             (self.share / "command").write_text(script)
-            self._process = self._start(_qemu(kind, folder), interactive)
+            self._process = self._start(qemu, interactive)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -102,24 +103,33 @@ def _qemu(kind: Kind, folder: Path) -> list[str]:
     program = tool("qemu-system-x86_64")
     kernel = images.kernel()
     modules = Modules(kernel.modules).order((*BOOT_MODULES, *kind.modules))
-    busybox = images.package("busybox-static") / "bin" / "busybox"
     initrd = folder / "initramfs"
-    initrd.write_bytes(initramfs.build(busybox, modules, _kept()))
-    # A crash or an oops ends the guest: panic=-1 resets it, and -no-reboot.
-    arguments = ("console=ttyS0", "quiet", "panic=-1", "oops=panic", *kind.arguments)
+    initrd.write_bytes(initramfs.build(kernel.busybox, modules, _kept()))
     files = "local,security_model=none,multidevs=remap"
     return [
         program,
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-machine", kind.machine, "-accel", os.environ.get(ACCEL, "tcg")),
         *("-cpu", kind.cpu, "-smp", str(kind.cpus), "-m", str(kind.memory)),
-        *("-kernel", str(kernel.elf), "-initrd", str(initrd)),
-        *("-append", " ".join(arguments)),
+        *_booted(kind, kernel.elf, initrd),
         *kind.devices,
         *("-virtfs", f"{files},path=/,mount_tag=root,readonly=on"),
         *("-virtfs", f"{files},path={folder / 'share'},mount_tag=share"),
         *("-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4"),
     ]
+
+
+def _booted(kind: Kind, kernel: Path, initrd: Path) -> list[str]:
+    """What QEMU boots: Linux, or Xen with Linux and its initramfs as modules."""
+    # A crash or an oops ends the guest: panic=-1 resets it, and -no-reboot.
+    arguments = " ".join(("quiet", "panic=-1", "oops=panic", *kind.arguments))
+    if kind.hypervisor is None:
+        append = f"console=ttyS0 {arguments}"
+        return ["-kernel", str(kernel), "-initrd", str(initrd), "-append", append]
+    xen = " ".join(("console=com1 com1=115200,8n1", *kind.hypervisor))
+    dom0 = f"{kernel} console=hvc0 {arguments}".replace(",", ",,")
+    modules = f"{dom0},{initrd}"
+    return ["-kernel", str(images.xen().elf), "-append", xen, "-initrd", modules]
 
 
 def _kept() -> list[Path]:
@@ -137,11 +147,19 @@ def _script(kind: Kind, command: Sequence[str], environment: Mapping[str, str]) 
         for name, value in os.environ.items()
         if name.startswith("RUMPHYPER") or name in ("CI", "HOME", "LANG", "TERM")
     }
+    path = [f"{sys.prefix}/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    if kind.hypervisor is not None:
+        xen = images.xen()
+        path += map(str, xen.programs)
+        passed["LD_LIBRARY_PATH"] = ":".join(map(str, xen.libraries))
+    kernel = images.kernel()
     variables = {
         **passed,
-        "PATH": f"{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": ":".join(path),
         "PYTHONDONTWRITEBYTECODE": "1",
         INSIDE: kind.name,
+        KERNEL: str(kernel.elf),
+        BUSYBOX: str(kernel.busybox),
         **environment,
     }
     lines = [f"export {name}={shlex.quote(text)}" for name, text in variables.items()]

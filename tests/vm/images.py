@@ -8,6 +8,8 @@ serves; without that either, the test is skipped.
 from __future__ import annotations
 
 import fcntl
+import functools
+import gzip
 import lzma
 import os
 import platform
@@ -17,7 +19,7 @@ import struct
 import subprocess
 import tempfile
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -25,20 +27,30 @@ import attrs
 from tests.debian import cache, missing
 
 UPDATE = "run apt-get update"
+LINUX = "linux-image-amd64"
+OF_XEN = r"(lib)?xen|libyajl"
+"""The packages of Xen's that hosts without Xen do not have."""
 
 
-def package(name: str) -> Path:
-    """The directory with a package unpacked, of the version that apt offers."""
-    folder = cache() / "packages"
-    folder.mkdir(exist_ok=True)
+def packages(names: Sequence[str]) -> list[Path]:
+    """The folders with packages unpacked, of the versions that apt offers."""
+    # "name:" and lines of indented facts, of which the candidate is the second.
+    offered = re.findall(
+        r"^(\S+):\n.*\n +Candidate: ([^(\s]+)$", _query("policy", *names), re.MULTILINE
+    )
+    versions = dict(offered)
+    return [_package(name, versions.get(name)) for name in names]
+
+
+def _package(name: str, version: str | None) -> Path:
+    folder = _folder()
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        version = _offered(name)
         if version is not None:
             path = folder / f"{name}_{urllib.parse.quote(version, safe='')}"
             if path.exists() or _unpack(name, version, path):
                 return path
-        # Offline: the one that was unpacked last, if there is any.
+        # Offline: the one that was packed last, if there is any.
         there = sorted(folder.glob(f"{name}_*"), key=lambda path: path.stat().st_mtime)
         if there:
             return there[-1]
@@ -46,10 +58,23 @@ def package(name: str) -> Path:
     raise AssertionError
 
 
-def _offered(name: str) -> str | None:
-    """The version that apt would install; None when it knows of none."""
-    found = re.search(r"Candidate: (\S+)", _query("policy", name))
-    return found[1] if found and found[1] != "(none)" else None
+def needs(name: str) -> list[str]:
+    """A package and all that it depends on, as apt said when it last knew."""
+    kept = _folder() / f"{name}.needs"
+    said = _query("depends", "--recurse", "--important", name)
+    names = re.findall(r"^[a-z0-9][^\s:]*$", said, re.MULTILINE)
+    if len(names) > 1:
+        kept.write_text(" ".join(names))
+        return names
+    if not kept.exists():
+        missing(f"apt knows of no package {name}: {UPDATE}")
+    return kept.read_text().split()
+
+
+def _folder() -> Path:
+    folder = cache() / "packages"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _query(*arguments: str) -> str:
@@ -76,39 +101,67 @@ def _run(
     command: Sequence[str], where: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=where, check=False, capture_output=True, text=True, timeout=240
+        command,
+        cwd=where,
+        env={**os.environ, "LC_ALL": "C"},  # what is printed is read
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
 
 
 @attrs.frozen
 class Kernel:
-    """Debian's kernel, unpacked."""
+    """Debian's kernel and busybox, unpacked."""
 
-    bzimage: Path
-    """What boot loaders and Xen take."""
     elf: Path
-    """The same uncompressed, which saves the guest seconds of emulation."""
+    """Not compressed, which saves the guest seconds of emulation."""
     modules: Path
     """Its lib/modules/RELEASE."""
+    busybox: Path
+    """The first program that it runs."""
 
 
+@functools.cache
 def kernel() -> Kernel:
     """The kernel that Debian's linux-image-amd64 stands for."""
     if platform.machine() != "x86_64":
         missing("a guest runs this host's programs, and they are not of x86-64")
-    depends = _query("depends", "linux-image-amd64")
-    found = re.search(r"Depends: (linux-image-\S+)", depends)
-    if found:
-        root = package(found[1])
-    else:
-        there = (cache() / "packages").glob("linux-image-*_*")
-        newest = sorted(there, key=lambda path: path.stat().st_mtime)
-        if not newest:
-            missing(f"apt knows of no package linux-image-amd64: {UPDATE}")
-        root = newest[-1]
+    names = [name for name in needs(LINUX) if re.match(r"linux-image-\d", name)]
+    root, busybox = packages([names[0], "busybox-static"])
     (bzimage,) = (root / "boot").glob("vmlinuz-*")
     (modules,) = [*root.glob("lib/modules/*"), *root.glob("usr/lib/modules/*")]
-    return Kernel(bzimage, _uncompressed(bzimage), modules)
+    return Kernel(_uncompressed(bzimage), modules, busybox / "bin" / "busybox")
+
+
+@attrs.frozen
+class Xen:
+    """The hypervisor and its tools, unpacked."""
+
+    elf: Path
+    programs: tuple[Path, ...]
+    """Folders for PATH, as dom0 sees them."""
+    libraries: tuple[Path, ...]
+    """Folders for LD_LIBRARY_PATH; libraries that are not Xen's are the host's."""
+
+
+@functools.cache
+def xen() -> Xen:
+    """What Debian's xen-system-amd64 stands for."""
+    names = [name for name in needs("xen-system-amd64") if re.match(OF_XEN, name)]
+    roots = packages(names)
+    (packed,) = (path for root in roots for path in root.glob("boot/xen-*.gz"))
+    elf = _once(
+        packed.with_suffix(".elf"), lambda: gzip.decompress(packed.read_bytes())
+    )
+    tools = [path for root in roots for path in root.glob("usr/lib/xen-*")]
+    usr = [path for root in roots for path in (root / "usr", *tools)]
+    return Xen(
+        elf,
+        tuple(path / name for path in usr for name in ("bin", "sbin")),
+        tuple(path / "lib/x86_64-linux-gnu" for path in usr),
+    )
 
 
 def _uncompressed(bzimage: Path) -> Path:
@@ -117,15 +170,22 @@ def _uncompressed(bzimage: Path) -> Path:
     Layout: Linux, Documentation/arch/x86/boot.rst (setup_sects, payload_offset
     and payload_length of the setup header).
     """
-    path = bzimage.with_name("vmlinux")
-    if not path.exists():
+
+    def elf() -> bytes:
         image = bzimage.read_bytes()
         sectors = image[0x1F1] or 4
         offset, length = struct.unpack_from("<II", image, 0x248)
         start = (sectors + 1) * 512 + offset
         # After the stream comes its size, which is none of xz's business.
-        elf = lzma.LZMADecompressor().decompress(image[start : start + length])
-        part = path.with_name(f"vmlinux.{os.getpid()}")
-        part.write_bytes(elf)
+        return lzma.LZMADecompressor().decompress(image[start : start + length])
+
+    return _once(bzimage.with_name("vmlinux"), elf)
+
+
+def _once(path: Path, make: Callable[[], bytes]) -> Path:
+    """The file, made if it is not there yet; never seen half made."""
+    if not path.exists():
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_bytes(make())
         part.rename(path)
     return path

@@ -58,7 +58,10 @@ cd /host/dev
 mkdir -p pts shm hugepages
 mount -t devpts -o ptmxmode=0666 devpts pts
 mount -t tmpfs -o mode=1777 tmpfs shm
-mount -t hugetlbfs hugetlbfs hugepages
+# Xen gives dom0 no huge pages, and the kernel then knows no such file system.
+if grep -q hugetlbfs /proc/filesystems; then
+    mount -t hugetlbfs hugetlbfs hugepages
+fi
 ln -s /proc/self/fd fd
 cd /
 hostname guest

@@ -8,7 +8,7 @@ host hands it over faster than an emulated processor unpacks it.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tests.vm.modules import contents
@@ -17,21 +17,32 @@ FOLDERS = ("bin", "dev", "host", "keep", "modules", "proc", "sys")
 
 
 def build(busybox: Path, modules: Sequence[Path], keep: Iterable[Path]) -> bytes:
-    """The archive.
+    """The archive for init.sh.
 
     ``modules`` are inserted in that order; ``keep`` are directories of the host
     that stay visible where the guest mounts something of its own over them.
     """
-    init = Path(__file__).with_name("init.sh").read_bytes()
-    entries = [_entry(name, stat.S_IFDIR | 0o755) for name in FOLDERS]
-    entries.append(_entry("bin/busybox", stat.S_IFREG | 0o755, busybox.read_bytes()))
-    entries.append(_entry("init", stat.S_IFREG | 0o755, init))
-    names = [path.name.partition(".ko")[0] + ".ko" for path in modules]
-    for name, path in zip(names, modules, strict=True):
-        entries.append(_entry(f"modules/{name}", stat.S_IFREG | 0o644, contents(path)))
-    for name, lines in (("modules/order", names), ("keep/list", map(str, keep))):
-        text = "".join(f"{line}\n" for line in lines)
-        entries.append(_entry(name, stat.S_IFREG | 0o644, text.encode()))
+    inserted = {path.name.partition(".ko")[0] + ".ko": path for path in modules}
+    files = {
+        "init": Path(__file__).with_name("init.sh").read_bytes(),
+        "bin/busybox": busybox.read_bytes(),
+        "modules/order": _lines(inserted),
+        "keep/list": _lines(map(str, keep)),
+    }
+    for name, path in inserted.items():
+        files[f"modules/{name}"] = contents(path)
+    return archive(FOLDERS, files)
+
+
+def _lines(texts: Iterable[str]) -> bytes:
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+def archive(folders: Iterable[str], files: Mapping[str, bytes]) -> bytes:
+    """An archive of folders and, in them, files that may be executed."""
+    entries = [_entry(name, stat.S_IFDIR | 0o755) for name in folders]
+    for name, data in files.items():
+        entries.append(_entry(name, stat.S_IFREG | 0o755, data))
     entries.append(_entry("TRAILER!!!", 0))
     return b"".join(entries)
 

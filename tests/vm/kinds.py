@@ -22,6 +22,8 @@ class Kind:
     """Arguments of QEMU."""
     arguments: tuple[str, ...] = ()
     """Added to the kernel's command line."""
+    hypervisor: tuple[str, ...] | None = None
+    """Xen's command line; with it the kernel is that of dom0."""
     modules: tuple[str, ...] = ()
     """Names of modules of Debian's kernel, or paths of others (foo.ko)."""
     setup: tuple[str, ...] = ()
@@ -38,7 +40,7 @@ PCI = Kind(
     "pci",
     memory=1024,
     devices=(
-        # The bridge for legacy devices and the IOMMU have to come first.
+        # It serves the devices that are named after it.
         *("-device", "intel-iommu,intremap=on"),
         *("-device", "edu,dma_mask=0xffffffffffffffff"),
         *("-netdev", "user,id=net0", "-device", "e1000,netdev=net0,romfile="),
@@ -58,4 +60,28 @@ PCI = Kind(
     ),
 )
 
-KINDS = {kind.name: kind for kind in (PLAIN, PCI)}
+XEN = Kind(
+    "xen",
+    memory=1024,
+    hypervisor=("dom0_mem=700M",),
+    modules=(
+        "xen-evtchn",
+        "xen-gntdev",
+        "xen-gntalloc",
+        "xen-privcmd",
+        "xenfs",
+        "xen-netback",
+        "xen-netfront",
+    ),
+    setup=(
+        "mount -t xenfs xenfs /proc/xen",
+        "mount -t tmpfs tmpfs /var/lib",
+        "mount -t tmpfs tmpfs /var/log",
+        "mkdir -p /var/lib/xen /var/lib/xenstored /var/log/xen /run/xen /run/xenstored",
+        "xenstored",
+        "xen-init-dom0",
+        "xenconsoled --log=guest --log-dir=/var/log/xen",
+    ),
+)
+
+KINDS = {kind.name: kind for kind in (PLAIN, PCI, XEN)}

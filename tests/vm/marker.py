@@ -10,6 +10,8 @@ from tests.vm.kinds import KINDS, Kind
 
 INSIDE = "RUMPHYPER_VM"
 """Set in a guest, to its kind."""
+KERNEL, BUSYBOX = "RUMPHYPER_VM_KERNEL", "RUMPHYPER_VM_BUSYBOX"
+"""Set in a guest, to the files it was made of: for guests of its own."""
 
 
 def inside() -> str | None:

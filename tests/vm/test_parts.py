@@ -10,7 +10,7 @@ import pytest
 
 from tests.debian import CACHE
 from tests.vm import images, initramfs
-from tests.vm.guest import ROOT
+from tests.vm.guest import ROOT, Guest
 from tests.vm.kinds import BOOT_MODULES, KINDS, Kind
 from tests.vm.modules import Modules, contents, depends
 
@@ -48,7 +48,7 @@ def test_a_module_by_path_brings_its_dependencies(
 
 
 def test_busybox_reads_the_archive(modules: Modules, tmp_path: Path) -> None:
-    busybox = images.package(SMALL) / "bin" / "busybox"
+    busybox = images.kernel().busybox
     inserted = modules.order(BOOT_MODULES)
     archive = initramfs.build(busybox, inserted, [Path("/tmp/kept")])
     subprocess.run(
@@ -66,9 +66,9 @@ def test_busybox_reads_the_archive(modules: Modules, tmp_path: Path) -> None:
 def test_two_at_once_unpack_a_package_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    images.package(SMALL)  # or skip, where nothing can be fetched
+    images.packages([SMALL])  # or skip, where nothing can be fetched
     monkeypatch.setenv(CACHE, str(tmp_path))
-    code = f"from tests.vm import images; print(images.package({SMALL!r}))"
+    code = f"from tests.vm import images; print(*images.packages([{SMALL!r}]))"
     both = [
         subprocess.Popen(
             [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -85,9 +85,9 @@ def test_two_at_once_unpack_a_package_once(
 def test_what_was_unpacked_serves_without_apt(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    there = images.package(SMALL), images.kernel()
+    there = images.kernel(), images.xen()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert (images.package(SMALL), images.kernel()) == there
+    assert (images.kernel.__wrapped__(), images.xen.__wrapped__()) == there
 
 
 def test_without_apt_and_cache_the_reason_of_the_skip_says_so(
@@ -97,6 +97,15 @@ def test_without_apt_and_cache_the_reason_of_the_skip_says_so(
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match=f"package {SMALL} cannot be had"):
-        images.package(SMALL)
+        images.packages([SMALL])
     with pytest.raises(pytest.skip.Exception, match="no package linux-image-amd64"):
-        images.kernel()
+        images.kernel.__wrapped__()
+
+
+def test_without_qemu_the_reason_of_the_skip_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="qemu-system-x86_64 is not"):
+        Guest(KINDS["plain"], ["true"])
