@@ -126,7 +126,7 @@ def test_a_commands_exit_status_comes_out() -> None:
     assert not guest.share.exists()
 
 
-def test_qemu_does_not_outlive_the_one_who_started_it() -> None:
+def test_qemu_does_not_outlive_the_one_who_started_it(tmp_path: Path) -> None:
     code = """
 import time
 from tests.vm.guest import Guest
@@ -135,7 +135,11 @@ print(Guest(KINDS["plain"], ["sleep", "60"]).pid, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # killed, it tidies nothing up
+        stdout=subprocess.PIPE,
+        text=True,
     ) as parent:
         assert parent.stdout
         qemu = os.pidfd_open(int(parent.stdout.readline()))
