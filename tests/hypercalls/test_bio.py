@@ -30,6 +30,7 @@ class Blocks:
         self.done: queue.Queue[tuple[int, int, int]] = queue.Queue()
         self.threads: list[int] = []
         self.before: Callable[[int], object] = lambda donearg: None
+        self._others = set(threading.enumerate())
         self._biodone = BIODONE(self._note)
 
     def _note(self, donearg: int, octets: int, error: int) -> None:
@@ -39,6 +40,11 @@ class Blocks:
 
     def ask(self, fd: int, op: int, data: Any, size: int, off: int, arg: int) -> None:
         self.setup.call("bio", fd, op, data, size, off, self._biodone, arg)
+
+    def workers(self) -> list[threading.Thread]:
+        """The threads that have been made for requests."""
+        new = set(threading.enumerate()) - self._others
+        return [thread for thread in new if thread.name.startswith("rumpbio")]
 
     def wait(self, count: int = 1) -> list[tuple[int, int, int]]:
         return [self.done.get(timeout=20) for _ in range(count)]
@@ -57,10 +63,6 @@ def disk(tmp_path: Path) -> Iterator[int]:
     fd = os.open(path, os.O_RDWR)
     yield fd
     os.close(fd)
-
-
-def workers() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("rumpbio")]
 
 
 def test_transfers(blocks: Blocks, disk: int) -> None:
@@ -232,10 +234,10 @@ def test_a_kernel_that_has_stopped(blocks: Blocks, disk: int) -> None:
     start = time.monotonic()
     blocks.setup.hv.close()
     assert time.monotonic() - start < 10
-    assert workers()
+    (worker,) = blocks.workers()
     never.set()
-    while workers():
-        time.sleep(0.005)
+    worker.join(20)
+    assert not worker.is_alive()
 
 
 def test_without_threads(disk: int) -> None:
@@ -252,7 +254,7 @@ def test_without_threads(disk: int) -> None:
         ("hyp_backend_unschedule", 0),
         ("hyp_backend_schedule", setup.kernel.locks),
     ]
-    assert workers() == []
+    assert blocks.workers() == []
     setup.hv.close()
 
 
@@ -261,9 +263,9 @@ def test_after_the_end(blocks: Blocks, disk: int) -> None:
     data = ctypes.create_string_buffer(BLOCK)
     blocks.ask(disk, READ, data, BLOCK, 0, 1)
     blocks.wait()
-    assert workers()
+    assert blocks.workers()
     blocks.setup.hv.close()
-    assert workers() == []
+    assert blocks.workers() == []
     blocks.ask(disk, READ, data, BLOCK, 0, 2)
     assert blocks.done.get_nowait() == (2, BLOCK, 0)
     assert blocks.threads[-1] == threading.get_ident()

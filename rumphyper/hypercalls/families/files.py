@@ -172,9 +172,9 @@ class Files(Family):
         """
         if not flags & (SYNC_READ | SYNC_WRITE):
             return Errno.EINVAL
-        if fd < 0:
-            return Errno.EBADF
         if flags & SYNC_WRITE:
+            if fd < 0:
+                return Errno.EBADF
             with self.upcalls.away():
                 self._blocks.drain(fd)
                 try:
