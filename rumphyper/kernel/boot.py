@@ -11,7 +11,7 @@ from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.hypercalls.modes import check_mode
 from rumphyper.hypercalls.override import Override
 from rumphyper.hypercalls.trace import Trace
-from rumphyper.kernel.interrupt import Guard, no_signals
+from rumphyper.kernel.interrupt import GUARD, Guard, no_signals
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
 from rumphyper.kernel.netbsd import Kernel
@@ -93,14 +93,13 @@ def boot(
         libraries = Libraries()
         names = default_components(libraries) if components is None else components
         plan = libraries.plan(names)
-        guard = Guard()
         settings = {"RUMP_NCPU": str(ncpu)} if ncpu else {}
         if verbose:
             settings["RUMP_VERBOSE"] = "1"
-        with guard:
+        with GUARD:
             mode = hypercalls or default_mode(libraries)
             provided = provide(mode, libraries, override, trace, console)
-            _kernel = _start(plan, guard, provided, settings)
+            _kernel = _start(plan, GUARD, provided, settings)
             _kernel.quiet = not verbose and console is None
         return _kernel
 

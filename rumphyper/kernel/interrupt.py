@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ WATCHED = tuple(
 """Signals whose Python handlers are held back."""
 
 SIGINT = int(signal.SIGINT)
+_NUMBERS = tuple(map(int, WATCHED))
 get_handler: Callable[[int], object] = importlib.import_module("_signal").getsignal
 """signal.getsignal without its enumerations, which cost microseconds."""
 
@@ -56,12 +58,15 @@ class Guard:
         self.depth = 0
         self.pending: list[tuple[int, FrameType | None]] = []
         self._before: dict[int, _Handler] = {}
-        self.handler = self._handle  # one object: each access would make another
-        self._main = threading.main_thread().ident
+        self._seen: tuple[object, ...] = ()
+        self.handler = self._handle
+        """One object: each access to the method would make another."""
+
+        self.main = threading.main_thread().ident
 
     def on_main(self) -> bool:
         """Whether the calling thread is the one that handlers run on."""
-        return threading.get_ident() == self._main
+        return threading.get_ident() == self.main
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.depth:
@@ -81,6 +86,12 @@ class Guard:
             if callable(handler) and handler is not self.handler:
                 self._before[number] = handler
                 signal.signal(number, self.handler)
+
+    def adopt_new(self) -> None:
+        """`adopt`, if a watched signal has another handler than last time."""
+        if tuple(map(get_handler, _NUMBERS)) != self._seen:
+            self.adopt()
+            self._seen = tuple(map(get_handler, _NUMBERS))
 
     def release(self) -> None:
         """Give the handlers back, where nobody has replaced them since."""
@@ -108,6 +119,13 @@ class Guard:
         while self.pending:
             self._run(*self.pending.pop(0))
 
+    def after_fork(self) -> None:
+        """In the child the thread that forked is the main one."""
+        if not self.on_main():
+            self.main = threading.get_ident()
+            self.depth = 0  # what the parent's main thread was in
+            self.pending.clear()
+
     def __enter__(self) -> Guard:
         if self.on_main():
             self.enter()
@@ -121,6 +139,12 @@ class Guard:
     ) -> None:
         if self.on_main():
             self.leave()
+
+
+GUARD = Guard()
+"""The process's one: two would stand in for each other's handlers for ever."""
+
+os.register_at_fork(after_in_child=GUARD.after_fork)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from rumphyper.kernel.interrupt import Guard
+from rumphyper.kernel.interrupt import GUARD
 from rumphyper.kernel.mini import abi
 from rumphyper.kernel.mini.attach import attach, disconnect, exists
 from rumphyper.kernel.mini.calls import Calls, Library
@@ -41,7 +41,7 @@ class MiniKernel:
 
     def __init__(self, library: Library = None) -> None:
         self._library = library
-        self._guard = Guard()
+        self._guard = GUARD
         self._system: System | None = None
         self._undo = ExitStack()
         self._calls: Calls | None = None
