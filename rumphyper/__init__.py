@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from rumphyper.errors import RumphyperError
     from rumphyper.kernel.boot import boot, current_kernel
     from rumphyper.kernel.netbsd import Kernel
+    from rumphyper.kernel.remote import RemoteKernel, connect
     from rumphyper.link import Link, open_link
 
 __all__ = [
     "Kernel",
     "Link",
+    "RemoteKernel",
     "RumphyperError",
     "__version__",
     "boot",
+    "connect",
     "current_kernel",
     "open_link",
 ]
@@ -29,8 +32,10 @@ __all__ = [
 _HOME = {
     "Kernel": "rumphyper.kernel.netbsd",
     "Link": "rumphyper.link",
+    "RemoteKernel": "rumphyper.kernel.remote",
     "RumphyperError": "rumphyper.errors",
     "boot": "rumphyper.kernel.boot",
+    "connect": "rumphyper.kernel.remote",
     "current_kernel": "rumphyper.kernel.boot",
     "open_link": "rumphyper.link",
 }

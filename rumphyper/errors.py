@@ -125,3 +125,22 @@ class KernelError(RumphyperError, OSError):
 
 class KernelClosedError(RumphyperError):
     """The rump kernel was shut down, or belongs to another process (fork)."""
+
+
+class ServerError(RumphyperError, ConnectionError):
+    """A rump kernel's server cannot be reached; ``errno`` is the host's."""
+
+    def __init__(
+        self, thing: str, cause: str, remedy: str = "", errno: int = 0
+    ) -> None:
+        super().__init__(thing, cause, remedy)
+        self.errno = errno
+        self.strerror = cause
+        self.filename = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.thing, self.cause, self.remedy, self.errno)
+
+
+class ServerGoneError(KernelClosedError, ServerError):
+    """The connection to a rump kernel's server has ended."""

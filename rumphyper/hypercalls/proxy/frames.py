@@ -54,10 +54,10 @@ GUEST, AUTHENTICATE, FORK_OF, EXEC = range(4)
 ERR_NONE, ERR_TRYAGAIN, ERR_AUTH, ERR_INVALID_PREFORK = range(4)
 ERR_RFORK_FAILED, ERR_INEXEC, ERR_NOMEM, ERR_MALFORMED_REQUEST = range(4, 8)
 ERRORS: tuple[int, ...] = (
-    *(0, Errno.EAGAIN, Errno.EPERM, Errno.ESRCH),
+    *(Errno.EINVAL, Errno.EAGAIN, Errno.EPERM, Errno.ESRCH),
     *(Errno.EIO, Errno.EBUSY, Errno.ENOMEM, Errno.EINVAL),
 )
-"""NetBSD's errno for the word of an error frame."""
+"""NetBSD's errno for the word of an error frame; an error without one is none."""
 
 HEADER = struct.Struct("=QQHHI")
 """rsp_len (header and body), rsp_reqno, rsp_class, rsp_type, and one word:
@@ -133,6 +133,11 @@ class Frame(NamedTuple):
 def pack(reqno: int, cls: int, type: int, word: int = 0, body: bytes = b"") -> bytes:
     """A frame as octets; ``word`` is sysnum, error, handshake or signo."""
     return HEADER.pack(HEADER.size + len(body), reqno, cls, type, word) + body
+
+
+def errno_of(word: int) -> int:
+    """NetBSD's errno of an error frame; EINVAL for a word that is unknown."""
+    return ERRORS[word] if word < len(ERRORS) else int(Errno.EINVAL)
 
 
 def describe(cls: int, type: int) -> str:
