@@ -1,9 +1,10 @@
 """Runs scenarios and checks in one rump kernel and prints what came of them.
 
-    python -m tests.real.kernel_session scenarios|checks MODULE [NAME...]
+    python -m tests.real.kernel_session scenarios|checks MODULE [URL]
 
-A process can boot one kernel, so the tests run this as a program and read one
-JSON object per line: the name, and the outcome or the traceback.
+The kernel is booted in the process, or is that of the server at URL. A process
+can boot one kernel, so the tests run this as a program and read one JSON object
+per line: the name, and the outcome or the traceback.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.real.proxy_kit import add_loopback
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120
@@ -60,20 +63,28 @@ def report(name: str, **found: Any) -> None:
     print(json.dumps({"name": name, **found}, default=repr), flush=True)
 
 
-def run(kind: str, module: str, names: list[str]) -> None:
+def begin(components: Any, url: str) -> Any:
+    """A kernel whose loopback works."""
     import rumphyper
 
+    if url:
+        kernel = rumphyper.connect(url)
+        add_loopback(kernel)
+        return kernel
+    booted = rumphyper.boot(components)
+    booted.interface("lo0").add_address("127.0.0.1/8")
+    return booted
+
+
+def run(kind: str, module: str, url: str = "") -> None:
     faulthandler.dump_traceback_later(PATIENCE - 10, exit=True)
     table = importlib.import_module(module)
-    kernel = rumphyper.boot(getattr(table, "COMPONENTS", None))
-    kernel.interface("lo0").add_address("127.0.0.1/8")
-    kernel.fs.mkdir("/sockets")
+    kernel = begin(getattr(table, "COMPONENTS", None), url)
+    kernel.fs.makedirs("/sockets", exist_ok=True)
     kernel.fs.mount("tmpfs", "/sockets")
     given = KernelNet(kernel) if kind == "scenarios" else kernel
     before: list[int] = []
     for name, function in getattr(table, kind.upper()).items():
-        if names and name not in names:
-            continue
         before = before or descriptors(kernel)
         if name == CLOSER:
             report_descriptors(kernel, before)
@@ -98,9 +109,10 @@ def report_descriptors(kernel: Any, before: list[int]) -> None:
     report("descriptors left open", result=left)
 
 
-def session(kind: str, module: str) -> dict[str, dict[str, Any]]:
+def session(kind: str, module: str, url: str = "") -> dict[str, dict[str, Any]]:
     """Run the program and return its lines by name."""
     command = [sys.executable, "-m", "tests.real.kernel_session", kind, module]
+    command += [url] if url else []
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -133,4 +145,4 @@ def outcome_of(found: dict[str, dict[str, Any]], name: str) -> Any:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2], sys.argv[3:])
+    run(*sys.argv[1:])

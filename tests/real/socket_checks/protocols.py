@@ -11,7 +11,7 @@ import pytest
 
 from rumphyper.kernel.constants import HOST_TIMESTAMP, Native
 from rumphyper.net.checksum import checksum
-from tests.real.socket_checks.kit import LOOPBACK, check
+from tests.real.socket_checks.kit import LOOPBACK, check, loopback_index
 
 
 @check
@@ -50,7 +50,7 @@ def raw_icmpv6(kernel: Any) -> None:
 
 @check
 def scope_by_name(kernel: Any) -> None:
-    index = kernel.interface("lo0").index
+    index = loopback_index(kernel)
     with kernel.socket(socket.AF_INET6, socket.SOCK_DGRAM) as named:
         named.bind(("fe80::1%lo0", 0))
         assert named.getsockname()[0] == "fe80::1"
@@ -82,7 +82,7 @@ def getaddrinfo(kernel: Any) -> None:
     only6 = kernel.getaddrinfo("localhost", 1, socket.AF_INET6, socket.SOCK_STREAM)
     assert [info[4][0] for info in only6] == ["::1"]
     zoned = kernel.getaddrinfo("fe80::1%lo0", 1, 0, socket.SOCK_DGRAM)
-    assert zoned[0][4][3] == kernel.interface("lo0").index
+    assert zoned[0][4][3] == loopback_index(kernel)
     for host, port in (("www.example.org", 80), (LOOPBACK, "http"), ("256.1.1.1", 1)):
         with pytest.raises(socket.gaierror):
             kernel.getaddrinfo(host, port)
@@ -149,7 +149,7 @@ def ancillary_data(kernel: Any) -> None:
         assert flags == 0
         address, index = struct.unpack("16si", found[level, socket.IPV6_PKTINFO])
         assert address == socket.inet_pton(socket.AF_INET6, "::1")
-        assert index == kernel.interface("lo0").index
+        assert index == loopback_index(kernel)
         assert struct.unpack("i", found[level, socket.IPV6_HOPLIMIT]) == (17,)
         assert (socket.SOL_SOCKET, HOST_TIMESTAMP) in found
         sock.sendto(b"y", sock.getsockname())
