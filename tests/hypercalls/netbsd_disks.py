@@ -3,7 +3,8 @@
 ``python -m tests.hypercalls.netbsd_disks MODE FOLDER THREADS`` boots a kernel,
 mounts an FFS and an ext2 image that it finds in the folder, works on both from
 several threads at once, and prints one JSON object. THREADS is RUMP_THREADS from
-then on: "0" lets block I/O do without, though the kernel has its own.
+then on: "0" lets block I/O do without, though the kernel has its own. "none" lets
+the host give no further thread.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import rumphyper
 from rumphyper.hypercalls.trace import Trace
 from tests.hypercalls.netbsd import at_once
 from tests.real.file_checks.kit import command, tree
+from tests.seccomp import refuse_threads
 
 COMPONENTS = ("net", "netinet", "vfs", "dev", "disk", "ffs", "ext2fs")
 KINDS = ("ffs", "ext2fs")
@@ -68,19 +71,26 @@ def main(mode: str, folder: str, rump_threads: str) -> None:
     """Boot, work, unmount, mount again, look; print the report."""
     trace = Trace(keep=0, families=["files"])
     kernel = rumphyper.boot(COMPONENTS, hypercalls=mode, trace=trace)
-    os.environ["RUMP_THREADS"] = rump_threads
+    if rump_threads == "none":
+        refuse_threads()
+        kernel.hypervisor.reporter.write = str  # it is in `problems`
+    else:
+        os.environ["RUMP_THREADS"] = rump_threads
     sums: dict[str, str] = {}
     for kind in KINDS:
         kernel.expose(f"{folder}/{kind}", f"/dev/{kind}")
         kernel.fs.mkdir(f"/{kind}")
         kernel.fs.mount(kind, f"/{kind}", f"/dev/{kind}")
-    at_once(
-        *(
-            lambda kind=kind, number=number: work(kernel, f"/{kind}", number, sums)
-            for kind in KINDS
-            for number in range(THREADS)
-        )
-    )
+    jobs = [
+        partial(work, kernel, f"/{kind}", number, sums)
+        for kind in KINDS
+        for number in range(THREADS)
+    ]
+    if rump_threads == "none":
+        for job in jobs:
+            job()
+    else:
+        at_once(*jobs)
     for kind in KINDS:
         kernel.fs.unmount(f"/{kind}")
         kernel.fs.mount(kind, f"/{kind}", f"/dev/{kind}", read_only=True)

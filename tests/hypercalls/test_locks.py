@@ -366,6 +366,18 @@ MISUSE: dict[str, tuple[Callable[[Setup, int, int, int], Any], str]] = {
         lambda s, m, r, c: [s.call("mutex_enter", m), s.call("mutex_destroy", m)],
         "destroyed while it is held",
     ),
+    "mutex destroyed twice": (
+        lambda s, m, r, c: [s.call("mutex_destroy", m), s.call("mutex_destroy", m)],
+        "not one of ours, or destroyed",
+    ),
+    "rwlock destroyed twice": (
+        lambda s, m, r, c: [s.call("rw_destroy", r), s.call("rw_destroy", r)],
+        "not one of ours, or destroyed",
+    ),
+    "condvar destroyed twice": (
+        lambda s, m, r, c: [s.call("cv_destroy", c), s.call("cv_destroy", c)],
+        "not one of ours, or destroyed",
+    ),
     "mutex without kind": (
         lambda s, m, r, c: s.call("mutex_init", byref(c_void_p()), 0),
         "neither SPIN nor KMUTEX",

@@ -52,6 +52,23 @@ threading.Event().wait(30)
     assert (done.returncode, done.stderr) == (5, "")
 
 
+def test_exit_while_another_thread_works() -> None:
+    """From inside block I/O, with requests waiting and a thread in a hypercall."""
+    before = """
+import ctypes, os, threading
+from rumphyper.hypercalls.families.bio import BIODONE
+exit_ = setup.hv.function("rumpuser_exit")
+biodone = BIODONE(lambda donearg, octets, error: exit_(donearg))
+threading.Thread(target=setup.call, args=("clock_sleep", 0, 30, 0)).start()
+data, fd = ctypes.create_string_buffer(512), os.open("/dev/zero", os.O_RDWR)
+for status in (9, 10, 11):
+    setup.call("bio", fd, 1, data, 512, 0, biodone, status)
+threading.Event().wait(30)
+"""
+    done = run_exit(0, before=before)
+    assert (done.returncode, done.stderr) == (9, "")
+
+
 def test_panic_aborts() -> None:
     """A panic ends with SIGABRT, and what was written is not lost."""
     done = run_exit(-1)

@@ -131,6 +131,27 @@ os._exit(0)
     assert ours[2].endswith(repr(([22, 22, 22], [True] * 3)))
 
 
+INTERRUPTED = """
+import signal
+from tests.hypercalls.test_files import iovecs
+signal.signal(signal.SIGUSR1, lambda *values: None)
+main = threading.get_ident()
+timer = threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGUSR1))
+reader, writer = os.pipe()
+buffer, done = ctypes.create_string_buffer(16), c_size_t(77)
+timer.start()
+print(call("iovread", reader, iovecs(buffer), 1, -1, byref(done)), done.value)
+print([name for name, *_ in side.kernel.events])
+"""
+
+
+def test_interrupted() -> None:
+    """A signal ends a read that waits, with EINTR; the CPU is back all the same."""
+    stock, ours = run_both(INTERRUPTED)
+    away = ["hyp_backend_unschedule", "hyp_backend_schedule"]
+    assert stock == ours == (0, f"4 77\n{away}\n", "")
+
+
 NO_DESCRIPTORS = """
 import resource
 from tests.hypercalls.test_files import iovecs
