@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from rumphyper.kernel.libraries import Libraries
+from tests.hypercalls.blocks import BLOCK, Blocks
 from tests.hypercalls.support import Setup
 
 
@@ -16,6 +19,21 @@ def setup() -> Iterator[Setup]:
     made = Setup()
     yield made
     made.hv.close()
+
+
+@pytest.fixture
+def blocks(setup: Setup) -> Blocks:
+    return Blocks(setup)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[int]:
+    """A descriptor of a file of eight blocks, each of its own octet."""
+    path = tmp_path / "disk"
+    path.write_bytes(b"".join(bytes([65 + n]) * BLOCK for n in range(8)))
+    fd = os.open(path, os.O_RDWR)
+    yield fd
+    os.close(fd)
 
 
 @pytest.fixture(scope="session")

@@ -1,68 +1,18 @@
-"""Block I/O: what biodone is told, on which thread, in which order."""
+"""Block I/O: what biodone is told, and on which thread."""
 
 from __future__ import annotations
 
 import ctypes
 import errno as host
 import os
-import queue
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rumphyper.hypercalls.errno import Errno
-from rumphyper.hypercalls.families.bio import BIODONE, LANES, WAITING
+from tests.hypercalls.blocks import BLOCK, READ, SYNC, WRITE, Blocks
 from tests.hypercalls.support import Setup, run_python
-
-READ, WRITE, SYNC = 1, 2, 4
-BLOCK = 512
-
-
-class Blocks:
-    """Makes requests and keeps what biodone was told: (donearg, octets, errno)."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        self.done: queue.Queue[tuple[int, int, int]] = queue.Queue()
-        self.threads: list[int] = []
-        self.before: Callable[[int], object] = lambda donearg: None
-        self._others = set(threading.enumerate())
-        self._biodone = BIODONE(self._note)
-
-    def _note(self, donearg: int, octets: int, error: int) -> None:
-        self.before(donearg)
-        self.threads.append(threading.get_ident())
-        self.done.put((donearg, octets, error))
-
-    def ask(self, fd: int, op: int, data: Any, size: int, off: int, arg: int) -> None:
-        self.setup.call("bio", fd, op, data, size, off, self._biodone, arg)
-
-    def workers(self) -> list[threading.Thread]:
-        """The threads that have been made for requests."""
-        new = set(threading.enumerate()) - self._others
-        return [thread for thread in new if thread.name.startswith("rumpbio")]
-
-    def wait(self, count: int = 1) -> list[tuple[int, int, int]]:
-        return [self.done.get(timeout=20) for _ in range(count)]
-
-
-@pytest.fixture
-def blocks(setup: Setup) -> Blocks:
-    return Blocks(setup)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[int]:
-    """A descriptor of a file of eight blocks, each of its own octet."""
-    path = tmp_path / "disk"
-    path.write_bytes(b"".join(bytes([65 + n]) * BLOCK for n in range(8)))
-    fd = os.open(path, os.O_RDWR)
-    yield fd
-    os.close(fd)
 
 
 def test_transfers(blocks: Blocks, disk: int) -> None:
@@ -153,93 +103,6 @@ def test_sync_failures(
     assert blocks.wait(2) == [(2, 0, Errno.EIO), (3, BLOCK, 0)]
 
 
-def test_order_within_a_file(blocks: Blocks, disk: int) -> None:
-    """Requests of one file are done one after the other, as they were made."""
-    count = 300
-    data = [ctypes.create_string_buffer(b"%8d" % n * 64, BLOCK) for n in range(count)]
-    seen = ctypes.create_string_buffer(BLOCK)
-    for number in range(count):
-        blocks.ask(disk, WRITE, data[number], BLOCK, 0, 2 * number)
-        blocks.ask(disk, READ, seen, BLOCK, 0, 2 * number + 1)
-    told = blocks.wait(2 * count)
-    assert [arg for arg, _, _ in told] == list(range(2 * count))
-    assert seen.raw == os.pread(disk, BLOCK, 0) == data[-1].raw
-
-
-def test_files_do_not_wait_for_each_other(
-    blocks: Blocks, disk: int, tmp_path: Path
-) -> None:
-    """While one is stuck another goes on, if their lanes differ."""
-    others = [os.open(tmp_path / "disk", os.O_RDWR) for _ in range(2)]
-    other = next(fd for fd in others if (fd - disk) % LANES)
-    data, go_on = ctypes.create_string_buffer(BLOCK), threading.Event()
-    blocks.before = lambda arg: go_on.wait(20) if arg == 1 else None
-    blocks.ask(disk, READ, data, BLOCK, 0, 1)
-    blocks.ask(other, READ, data, BLOCK, 0, 2)
-    assert blocks.wait() == [(2, BLOCK, 0)]
-    go_on.set()
-    assert blocks.wait() == [(1, BLOCK, 0)]
-    for fd in others:
-        os.close(fd)
-
-
-def test_the_queue_is_bounded(blocks: Blocks, disk: int) -> None:
-    """One request too many waits without the virtual CPU until there is room."""
-    data, stuck = ctypes.create_string_buffer(BLOCK), threading.Event()
-    go_on = threading.Event()
-
-    def hold(arg: int) -> None:
-        stuck.set()
-        go_on.wait(20)
-
-    blocks.before = hold
-    blocks.ask(disk, READ, data, BLOCK, 0, 0)
-    assert stuck.wait(20)
-    for number in range(WAITING):
-        blocks.ask(disk, READ, data, BLOCK, 0, number)
-    blocks.setup.kernel.events.clear()
-    one_more = threading.Thread(
-        target=lambda: blocks.ask(disk, READ, data, BLOCK, 0, 1000)
-    )
-    one_more.start()
-    one_more.join(0.1)
-    assert one_more.is_alive()
-    assert blocks.setup.kernel.names() == ["hyp_backend_unschedule"]
-    go_on.set()
-    one_more.join(20)
-    assert not one_more.is_alive()
-    assert len(blocks.wait(WAITING + 2)) == WAITING + 2
-
-
-@pytest.mark.parametrize("call", ["syncfd", "close"])
-def test_syncing_waits_for_writes(blocks: Blocks, tmp_path: Path, call: str) -> None:
-    """syncfd and close come after what was asked for before them."""
-    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    data = ctypes.create_string_buffer(b"y" * BLOCK, BLOCK)
-    blocks.before = lambda arg: time.sleep(0.002)
-    for number in range(20):
-        blocks.ask(fd, WRITE, data, BLOCK, number * BLOCK, number)
-    blocks.setup.call(call, *((fd, 2, 0, 0) if call == "syncfd" else (fd,)))
-    assert blocks.done.qsize() == 20
-    assert [error for _, _, error in blocks.wait(20)] == [0] * 20
-    assert (tmp_path / "file").read_bytes() == b"y" * BLOCK * 20
-
-
-def test_a_kernel_that_has_stopped(blocks: Blocks, disk: int) -> None:
-    """Its virtual CPUs never come back: the end does not wait for that."""
-    data, never = ctypes.create_string_buffer(BLOCK), threading.Event()
-    blocks.ask(disk, READ, data, BLOCK, 0, 1)
-    blocks.wait()
-    blocks.setup.kernel.on["hyp_schedule"] = lambda: never.wait(20)
-    start = time.monotonic()
-    blocks.setup.hv.close()
-    assert time.monotonic() - start < 10
-    (worker,) = blocks.workers()
-    never.set()
-    worker.join(20)
-    assert not worker.is_alive()
-
-
 def test_without_threads(disk: int) -> None:
     """RUMP_THREADS=0: done on the caller's thread, before the call returns."""
     setup = Setup(python={"settings": {"RUMP_THREADS": "0"}})
@@ -258,30 +121,16 @@ def test_without_threads(disk: int) -> None:
     setup.hv.close()
 
 
-def test_after_the_end(blocks: Blocks, disk: int) -> None:
-    """The threads end with the hypervisor; who asks later does the work."""
-    data = ctypes.create_string_buffer(BLOCK)
-    blocks.ask(disk, READ, data, BLOCK, 0, 1)
-    blocks.wait()
-    assert blocks.workers()
-    blocks.setup.hv.close()
-    assert blocks.workers() == []
-    blocks.ask(disk, READ, data, BLOCK, 0, 2)
-    assert blocks.done.get_nowait() == (2, BLOCK, 0)
-    assert blocks.threads[-1] == threading.get_ident()
-
-
 NO_THREADS = """
-import ctypes, os, resource, threading
+import ctypes, os, threading
+from tests.hypercalls.blocks import BLOCK, READ, Blocks
 from tests.hypercalls.support import Setup
-from tests.hypercalls.test_bio import BLOCK, READ, Blocks
+from tests.seccomp import refuse_threads
 setup = Setup()
 blocks = Blocks(setup)
 data = ctypes.create_string_buffer(BLOCK)
 fd = os.open("/dev/zero", os.O_RDWR)
-size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-threading.stack_size(1 << 30)
-resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 28),) * 2)
+refuse_threads()
 for number in range(3):
     blocks.ask(fd, READ, data, BLOCK, 0, number)
     print(blocks.done.get_nowait(), blocks.threads[-1] == threading.get_ident())

@@ -29,6 +29,9 @@ LANES = 4
 WAITING = 127
 """Requests of one lane that wait at most; a further one waits to be taken."""
 
+NOTHING = -1
+"""In place of a descriptor."""
+
 PATIENCE = 1.0
 """Seconds that the end of the threads is waited for."""
 
@@ -49,22 +52,33 @@ class Lane:
 
     def __init__(self, name: str, upcalls: Upcalls) -> None:
         self._upcalls = upcalls
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[tuple[int, Job]] = deque()
+        self._fd = NOTHING
+        """The file that is being worked on."""
         self._changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, job: Job) -> bool:
+    def mine(self) -> bool:
+        """Whether the calling thread is the lane's: biodone may ask for more."""
+        return self._thread.ident == threading.get_ident()
+
+    def put(self, fd: int, job: Job) -> bool:
         """Append a request, when there is room; False: the lane takes no more."""
         with self._changed:
-            while len(self._jobs) >= WAITING and not self._ended:
+            while len(self._jobs) >= WAITING and not self._ended and not self.mine():
                 self._changed.wait()
             if self._ended:
                 return False
-            self._jobs.append(job)
+            self._jobs.append((fd, job))
             self._changed.notify_all()
         return True
+
+    def busy(self, fd: int) -> bool:
+        """Whether there is something of a file that is not done."""
+        with self._changed:
+            return fd == self._fd or any(fd == queued for queued, _ in self._jobs)
 
     def end(self) -> None:
         """Let the thread end when it has done what is there."""
@@ -77,17 +91,19 @@ class Lane:
 
         The kernel may have stopped, and then it never gets a virtual CPU again.
         """
-        if self._thread is not threading.current_thread():
+        if not self.mine():
             self._thread.join(seconds)
 
     def _next(self) -> Job | None:
         with self._changed:
+            self._fd = NOTHING
             while not self._jobs and not self._ended:
                 self._changed.wait()
             if not self._jobs:
                 return None
+            self._fd, job = self._jobs.popleft()
             self._changed.notify_all()
-            return self._jobs.popleft()
+            return job
 
     def _work(self) -> None:
         upcalls = self._upcalls
@@ -140,17 +156,19 @@ class BlockIO:
         )
         with self.upcalls.away():
             lane = self._lane(fd)
-            if lane is None or not lane.put(job):
+            if lane is None or not lane.put(fd, job):
                 job()
 
     def drain(self, fd: int) -> None:
-        """Wait until what was asked of a file before is done.
+        """Wait until what was asked of a file before is done, if there is such.
 
         To be called without the virtual CPU, which the requests need.
         """
         lane = self._lanes.get(fd % LANES)
+        if lane is None or lane.mine() or not lane.busy(fd):
+            return
         over = threading.Event()
-        if lane is not None and lane.put(over.set):
+        if lane.put(fd, over.set):
             over.wait()
 
     def close(self) -> None:

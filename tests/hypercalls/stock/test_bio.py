@@ -7,19 +7,18 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rumphyper.hypercalls.families.bio import BIODONE, LANES
+from tests.hypercalls.blocks import BLOCK, READ, SYNC, WRITE
 from tests.hypercalls.stock.sides import Side, differ, differ_alone
 
 pytestmark = pytest.mark.rump
 
-READ, WRITE, SYNC = 1, 2, 4
-BLOCK = 512
 AWAY = ["hyp_backend_unschedule", "hyp_backend_schedule"]
 
 
@@ -48,15 +47,6 @@ class Requests:
 
 def nothing(donearg: int) -> None:
     """What most biodones do before they note what they are told."""
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[int]:
-    path = tmp_path / "disk"
-    path.write_bytes(b"".join(bytes([65 + n]) * BLOCK for n in range(8)))
-    fd = os.open(path, os.O_RDWR)
-    yield fd
-    os.close(fd)
 
 
 def test_transfers(sides: tuple[Side, Side], tmp_path: Path) -> None:
