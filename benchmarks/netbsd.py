@@ -46,7 +46,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """A new network namespace (and user namespace, if not root), then a program."""
 
 
-def _folder() -> str:
+def stock_folder() -> str:
     """The folder of the rump kernel's libraries; RumphyperError when not found."""
     from rumphyper.kernel.libraries import Libraries
 
@@ -94,9 +94,11 @@ class Side:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     @contextlib.contextmanager
-    def serving(self, bus: str) -> Iterator[None]:
-        """A second kernel that echoes on the bus, while the body runs."""
-        command = self.start(["serve", bus], None)
+    def serving(
+        self, words: list[str], ncpu: int | None = None, **settings: Any
+    ) -> Iterator[None]:
+        """A second kernel that does a task until the body has run."""
+        command = self.start(words, ncpu, **settings)
         with subprocess.Popen(
             command, env=self.environment, stdout=subprocess.PIPE, text=True
         ) as server:
@@ -113,7 +115,7 @@ class Side:
 def run(quick: bool) -> Iterator[Row]:
     """Yield a row for each case; all are skipped without the libraries."""
     try:
-        folder = _folder()
+        folder = stock_folder()
     except RumphyperError as error:
         names = (*CASES, "udp round trip", "superframe receive")
         yield from (skipped("netbsd", case, str(error)) for case in names)
@@ -168,7 +170,7 @@ def _udp(ours: Side, stock: Side, runs: int) -> Row:
         def once() -> float:
             with tempfile.TemporaryDirectory() as folder:
                 bus = str(Path(folder) / "bus")
-                with side.serving(bus):
+                with side.serving(["serve", bus]):
                     said = side.run(["udp", f"{ROUND_TRIPS}:{bus}"], None)
             return float(said["us"])
 

@@ -31,12 +31,8 @@ class OurKernel(StockKernel):
         settings: dict[str, Any] = json.loads(os.environ.get("RUMPHYPER_BENCH", "{}"))
         self.link_options: dict[str, Any] = settings.get("link", {})
         names = [name for name in COMPONENTS if name not in ("rumpuser", "rump")]
-        self.boot_ms = tasks.milliseconds(
-            lambda: setattr(
-                self, "kernel", rumphyper.boot(names, **settings.get("boot", {}))
-            )
-        )
-        self.kernel: rumphyper.Kernel
+        self.kernel = rumphyper.boot(names, **settings.get("boot", {}))
+        self.boot_ms = self.kernel.started_in * 1e3
         self.kernel.syscall("getpid")  # this thread gets its lwp
         if "tcp_buffer" in settings:
             set_tcp_buffers(self.kernel, settings["tcp_buffer"])

@@ -92,7 +92,7 @@ class StockKernel:
             left -= count
 
     def send(self, fd: int, total: int) -> None:
-        """Write ``total`` octets, then close."""
+        """Write ``total`` octets."""
         write, pointer, size = self.rump.rump___sysimpl_write, *self.whole
         descriptor, left = ctypes.c_int(fd), total
         while left > 0:
@@ -100,7 +100,16 @@ class StockKernel:
             if count <= 0:
                 raise SystemExit(f"write: {count}, {ctypes.get_errno()}")
             left -= count
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
         self.rump.rump___sysimpl_close(fd)
+
+    def end(self, fd: int) -> None:
+        """Wait until the far side, which has all it wanted, closes; close, too."""
+        if self.rump.rump___sysimpl_read(fd, *self.whole):
+            raise SystemExit("the far side sent something")
+        self.close(fd)
 
     def round_trips(self, address: str, count: int, payload: bytes) -> list[float]:
         """UDP echoes to port 7; each one's microseconds."""
@@ -117,6 +126,18 @@ class StockKernel:
                 raise SystemExit("the echo has another length")
 
         return [tasks.milliseconds(turn) * 1e3 for _ in range(count)]
+
+    def sink(self, port: int, total: int) -> None:
+        """Take ``total`` octets of each TCP connection to ``port``, for ever."""
+        rump = self.rump
+        fd = rump.rump___sysimpl_socket30(NETBSD_AF_INET, 1, 0)
+        name = sockaddr("0.0.0.0", port)
+        self._check(rump.rump___sysimpl_bind(fd, name, len(name)))
+        self._check(rump.rump___sysimpl_listen(fd, 5))
+        while True:
+            connection = rump.rump___sysimpl_accept(fd, None, None)
+            self.receive(connection, total)
+            self.close(connection)
 
     def serve(self) -> None:
         """Echo UDP on port 7 for ever."""

@@ -26,13 +26,17 @@ class Kernel(Protocol):
     """What the tasks need of a kernel."""
 
     boot_ms: float
+    """What rump_init took."""
 
     def interface(self, name: str, address: str, bus: str = "") -> None: ...
     def connect(self, address: str, port: int) -> int: ...
     def receive(self, fd: int, total: int) -> None: ...
     def send(self, fd: int, total: int) -> None: ...
+    def close(self, fd: int) -> None: ...
+    def end(self, fd: int) -> None: ...
     def round_trips(self, address: str, count: int, payload: bytes) -> list[float]: ...
     def serve(self) -> None: ...
+    def sink(self, port: int, total: int) -> None: ...
 
 
 def milliseconds(call: Callable[[], Any]) -> float:
@@ -73,6 +77,7 @@ def tcp(kernel: Kernel, argument: str) -> dict[str, float]:
         os.kill(child, 9)  # it waits for the connection's end
     else:
         kernel.send(fd, total)
+        kernel.close(fd)
         status = os.waitpid(child, 0)[1]  # it has read everything
         elapsed, spent = time.perf_counter() - start, time.process_time() - spent
         if status:
@@ -123,8 +128,38 @@ def serve(kernel: Kernel, bus: str) -> dict[str, float]:
     return {}
 
 
+def sink(kernel: Kernel, argument: str) -> dict[str, float]:
+    """``MIB:BUS``: take so much TCP on the bus, connection after connection."""
+    amount, bus = argument.split(":", 1)
+    kernel.interface("shmif0", PEER, bus)
+    print("ready", flush=True)
+    kernel.sink(PORT, int(amount) << 20)
+    return {}
+
+
+def bus_tcp(kernel: Kernel, argument: str) -> dict[str, float]:
+    """``MIB:BUS``: send so much TCP over shmif0 to a kernel that takes it."""
+    amount, bus = argument.split(":", 1)
+    total = int(amount) << 20
+    kernel.interface("shmif0", GUEST, bus)
+    fd = kernel.connect(PEER, PORT)
+    start = time.perf_counter()
+    kernel.send(fd, total)
+    kernel.end(fd)
+    elapsed = time.perf_counter() - start
+    return {"mbit": total * 8e-6 / elapsed, "boot_ms": kernel.boot_ms}
+
+
+def boot(kernel: Kernel, argument: str) -> dict[str, float]:
+    """Nothing more than booting."""
+    return {"boot_ms": kernel.boot_ms}
+
+
 TASKS: dict[str, Callable[[Kernel, str], dict[str, float]]] = {
     "tcp": tcp,
     "udp": udp,
     "serve": serve,
+    "sink": sink,
+    "bustcp": bus_tcp,
+    "boot": boot,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from rumphyper.errors import RumphyperError, UnsupportedError
@@ -112,12 +113,16 @@ def _start(
     drivers = (part.path for part in plan.order if part.name == "shmif")
     provided.attach(library, next(drivers, None))
     with environment(settings), no_signals():
+        start = time.perf_counter()
         error = library.rump_init()
+        elapsed = time.perf_counter() - start
     if error:
         _spoiled = "a boot in this process failed"
         provided.check_version(plan.order[0].path)
         raise RumphyperError("the rump kernel", f"rump_init failed with {error}")
-    return Kernel(library, plan, guard, provided)
+    kernel = Kernel(library, plan, guard, provided)
+    kernel.started_in = elapsed
+    return kernel
 
 
 @contextlib.contextmanager

@@ -61,6 +61,9 @@ class Kernel(NetworkCalls, ExposeCalls, Face):
         self.quiet = True
         """Whether the end of the kernel goes without its messages."""
 
+        self.started_in = 0.0
+        """Seconds that rump_init took."""
+
         self._down = False
         self._forked = False
         self._here = Here(self)
