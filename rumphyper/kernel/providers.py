@@ -36,6 +36,7 @@ from rumphyper.hypercalls.modes import (
 from rumphyper.hypercalls.override import Override, Overrides
 from rumphyper.hypercalls.python import python_families
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
+from rumphyper.hypercalls.shortcut import shorten
 from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.busdriver import WAIT, BusDriver
 from rumphyper.kernel.libraries import Libraries
@@ -151,6 +152,8 @@ def provide(
         for name, who in answered.items():
             if who == STOCK and name != "rumpuser_init" and hasattr(stock, name):
                 hypervisor.bind(name, function_address(name, stock), STOCK)
+    if mode == "python" and "locks" not in wanted.families:
+        shorten(hypervisor)
     if supported():
         hypervisor.add_around("rumpuser_unmap", Around(buses.unmap_or_keep))
         hypervisor.add_around("rumpuser_close", Around(buses.close_or_keep))

@@ -165,7 +165,7 @@ def test_a_mutex_that_waits_with_the_cpu(
             mutex.acquire()
             upcalls(host).take(locks)
         if mutex.tracked:
-            mutex.owner = family._carried.lwp
+            mutex.owner.value = family._carried[threading.get_ident()]
 
     host.hypervisor.bind("mutex_enter", mutex_enter)
 

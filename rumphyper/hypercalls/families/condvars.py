@@ -6,7 +6,7 @@ Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_pth.c.
 from __future__ import annotations
 
 import time
-from _thread import LockType, allocate_lock
+from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from threading import TIMEOUT_MAX
 from typing import Any
@@ -70,7 +70,7 @@ class Condvars(Mutexes):
         inside = condvar.inside
         inside.append(None)
         locks = upcalls.give_up(mtx)
-        mutex.owner = 0
+        mutex.owner.value = 0
         try:
             woken = _sleep(condvar.waiters, mutex, mtx, until)
         finally:
@@ -79,11 +79,11 @@ class Condvars(Mutexes):
                 # takes it inside the kernel. The other way round deadlocks.
                 upcalls.backend_schedule(locks, mtx)
                 mutex.acquire()
-                mutex.owner = self._carried.lwp
+                mutex.owner.value = self._carried.get(get_ident(), 0)
             else:
                 mutex.acquire()
                 if mutex.tracked:
-                    mutex.owner = self._carried.lwp
+                    mutex.owner.value = self._carried.get(get_ident(), 0)
                 upcalls.backend_schedule(locks, mtx)
             inside.pop()
         return woken
@@ -92,13 +92,13 @@ class Condvars(Mutexes):
         """Wait for a signal without the mutex, with the virtual CPU in hand."""
         condvar, mutex = self._condvars[cv], self._mutexes[mtx]
         condvar.inside.append(None)
-        mutex.owner = 0
+        mutex.owner.value = 0
         try:
             _sleep(condvar.waiters, mutex, mtx, -1)
         finally:
             mutex.acquire()
             if mutex.tracked:
-                mutex.owner = self._carried.lwp
+                mutex.owner.value = self._carried.get(get_ident(), 0)
             condvar.inside.pop()
 
     def cv_signal(self, cv: int) -> None:

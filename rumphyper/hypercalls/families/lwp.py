@@ -5,8 +5,7 @@ Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_pth.c.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from _thread import get_ident
 
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.report import HypercallError
@@ -15,31 +14,25 @@ from rumphyper.hypercalls.threadstate import hold_thread_state
 CREATE, DESTROY, SET, CLEAR = range(4)
 
 
-class Carried(threading.local):
-    """The lwp of the calling thread, 0 without one.
+Carried = dict[int, int]
+"""The lwp of each thread that has one, by `threading.get_ident`.
 
-    ``known`` has the same by threads. A thread that is ending has lost what
-    was local to it when it gives its lwp back, and finds it again there.
-    """
-
-    lwp: int
-
-    def __init__(self, known: Mapping[int, int]) -> None:
-        self.lwp = known.get(threading.get_ident(), 0)
+Not thread-local: a thread gives its last lwp back when its locals are dropped,
+and these come and go in no certain order.
+"""
 
 
 class Lwp(Family):
     """The binding of lwps to host threads.
 
-    ``carried.lwp`` is the calling thread's lwp, for families that want it
-    without a call. CREATE and DESTROY only inform, as in the stock library.
+    ``carried`` tells each thread's lwp, for families that want it without a
+    call. CREATE and DESTROY only inform, as in the stock library.
     """
 
     family = "lwp"
 
     def __init__(self) -> None:
-        self._known: dict[int, int] = {}
-        self.carried = Carried(self._known)
+        self.carried: Carried = {}
 
     def curlwpop(self, operation: int, lwp: int) -> None:
         """Bind an lwp to the calling thread, or end that.
@@ -48,25 +41,25 @@ class Lwp(Family):
         bugs of the kernel: reported, and the thread's binding stays.
         """
         carried = self.carried
+        thread = get_ident()
         if operation == SET:
-            if carried.lwp or not lwp:
+            if thread in carried or not lwp:
                 raise HypercallError(
                     f"lwp {lwp:#x}",
-                    f"SET while the thread carries {carried.lwp:#x}",
+                    f"SET while the thread carries {carried.get(thread, 0):#x}",
                     "a bug of the kernel",
                 )
-            carried.lwp = self._known[threading.get_ident()] = lwp
+            carried[thread] = lwp
             hold_thread_state()
         elif operation == CLEAR:
-            if carried.lwp != lwp:
+            if carried.get(thread, 0) != lwp:
                 raise HypercallError(
                     f"lwp {lwp:#x}",
-                    f"CLEAR while the thread carries {carried.lwp:#x}",
+                    f"CLEAR while the thread carries {carried.get(thread, 0):#x}",
                     "a bug of the kernel",
                 )
-            carried.lwp = 0
-            self._known.pop(threading.get_ident(), None)
+            carried.pop(thread, None)
 
     def curlwp(self) -> int:
         """The calling thread's lwp, 0 (NULL) without one."""
-        return self.carried.lwp
+        return self.carried.get(get_ident(), 0)

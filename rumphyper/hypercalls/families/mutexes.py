@@ -5,7 +5,7 @@ Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_pth.c.
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from typing import Any
 
 from rumphyper.hypercalls.errno import Errno
@@ -13,6 +13,7 @@ from rumphyper.hypercalls.families.lwp import Carried
 from rumphyper.hypercalls.handles import Handles
 from rumphyper.hypercalls.report import HypercallError
 from rumphyper.hypercalls.upcalls import Upcalls
+from rumphyper.hypercalls.words import Word, Words
 
 SPIN, KMUTEX = 1, 2
 
@@ -22,14 +23,15 @@ class Mutex:
 
     __slots__ = ("acquire", "locked", "owner", "release", "spin", "tracked")
 
-    def __init__(self, flags: int) -> None:
+    def __init__(self, flags: int, owner: Word) -> None:
         lock = allocate_lock()
         self.acquire = lock.acquire
         self.release = lock.release
         self.locked = lock.locked
         self.spin = bool(flags & SPIN)
         self.tracked = bool(flags & KMUTEX)
-        self.owner = 0
+        self.owner = owner
+        """Holds the lwp that has the mutex, 0 when it is free."""
 
 
 class Mutexes:
@@ -44,12 +46,15 @@ class Mutexes:
         self.upcalls = upcalls
         self._carried = carried
         self._mutexes: Handles[Mutex] = Handles("mutex")
+        self._words = Words()
 
     def mutex_init(self, mtxp: Any, flags: int) -> None:
         """Make a mutex; SPIN and KMUTEX say which kind, one at least."""
         if not flags & (SPIN | KMUTEX):
             raise HypercallError(f"mutex flags {flags:#x}", "neither SPIN nor KMUTEX")
-        mtxp[0] = self._mutexes.add(Mutex(flags))
+        address, owner = self._words.take()
+        self._mutexes[address] = Mutex(flags, owner)
+        mtxp[0] = address
 
     def mutex_enter(self, mtx: int) -> None:
         """Take the mutex; wait for it where necessary."""
@@ -57,7 +62,7 @@ class Mutexes:
         if not mutex.acquire(False):
             self._contended(mutex, mtx)
         if mutex.tracked:
-            mutex.owner = self._carried.lwp
+            mutex.owner.value = self._carried.get(get_ident(), 0)
 
     def mutex_enter_nowrap(self, mtx: int) -> None:
         """Take the mutex; wait with the virtual CPU in hand."""
@@ -66,7 +71,7 @@ class Mutexes:
             self._refuse_own(mutex, mtx)
             mutex.acquire()
         if mutex.tracked:
-            mutex.owner = self._carried.lwp
+            mutex.owner.value = self._carried.get(get_ident(), 0)
 
     def _contended(self, mutex: Mutex, mtx: int) -> None:
         self._refuse_own(mutex, mtx)
@@ -79,10 +84,11 @@ class Mutexes:
         upcalls.backend_schedule(locks, 0)
 
     def _refuse_own(self, mutex: Mutex, mtx: int) -> None:
-        if mutex.owner and mutex.owner == self._carried.lwp:
+        owner = mutex.owner.value
+        if owner and owner == self._carried.get(get_ident(), 0):
             raise HypercallError(
                 f"mutex {mtx:#x}",
-                f"lwp {mutex.owner:#x} holds it already",
+                f"lwp {owner:#x} holds it already",
                 "a bug of the kernel",
             )
 
@@ -92,16 +98,16 @@ class Mutexes:
         if not mutex.acquire(False):
             return Errno.EBUSY
         if mutex.tracked:
-            mutex.owner = self._carried.lwp
+            mutex.owner.value = self._carried.get(get_ident(), 0)
         return 0
 
     def mutex_exit(self, mtx: int) -> None:
         """Release the mutex."""
         mutex = self._mutexes[mtx]
         if mutex.tracked:
-            if mutex.owner != self._carried.lwp:
+            if mutex.owner.value != self._carried.get(get_ident(), 0):
                 raise _not_held(mtx)
-            mutex.owner = 0
+            mutex.owner.value = 0
         try:
             mutex.release()
         except RuntimeError:
@@ -114,11 +120,12 @@ class Mutexes:
                 f"mutex {mtx:#x}", "destroyed while it is held", "a bug of the kernel"
             )
         self._mutexes.take(mtx)
+        self._words.give(mtx)
 
     def mutex_owner(self, mtx: int, lp: Any) -> None:
         """The lwp that holds a KMUTEX, NULL when it is free."""
         mutex = self._mutexes[mtx]
-        lp[0] = mutex.owner
+        lp[0] = mutex.owner.value
         if not mutex.tracked:
             raise HypercallError(
                 f"mutex {mtx:#x}", "made without KMUTEX, has no owner to tell"

@@ -5,7 +5,7 @@ Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_pth.c.
 
 from __future__ import annotations
 
-from _thread import LockType, allocate_lock
+from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from typing import Any
 
@@ -80,7 +80,7 @@ class RWLocks:
     def rw_enter(self, kind: int, rw: int) -> None:
         """Take the lock; wait for it without the virtual CPU."""
         lock = self._rwlocks[rw]
-        lwp = self._carried.lwp
+        lwp = self._carried.get(get_ident(), 0)
         _check(kind)
         with lock.guard:
             if lock.take(kind, lwp):
@@ -105,7 +105,7 @@ class RWLocks:
         if kind not in (READER, WRITER):
             return Errno.EINVAL
         with lock.guard:
-            taken = lock.take(kind, self._carried.lwp)
+            taken = lock.take(kind, self._carried.get(get_ident(), 0))
         return 0 if taken else Errno.EBUSY
 
     def rw_tryupgrade(self, rw: int) -> int:
@@ -119,7 +119,7 @@ class RWLocks:
                 return Errno.EBUSY
             lock.readers = 0
             lock.writing = True
-            lock.writer = self._carried.lwp
+            lock.writer = self._carried.get(get_ident(), 0)
         return 0
 
     def rw_downgrade(self, rw: int) -> None:
@@ -162,10 +162,10 @@ class RWLocks:
         if kind == READER:
             heldp[0] = lock.readers
         else:
-            heldp[0] = lock.writing and lock.writer == self._carried.lwp
+            heldp[0] = lock.writing and lock.writer == self._carried.get(get_ident(), 0)
 
     def _check_writer(self, lock: RWLock, rw: int) -> None:
-        if not lock.writing or lock.writer != self._carried.lwp:
+        if not lock.writing or lock.writer != self._carried.get(get_ident(), 0):
             raise HypercallError(
                 f"rwlock {rw:#x}",
                 "released by who does not hold it",
