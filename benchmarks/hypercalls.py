@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ def run(quick: bool) -> Iterator[Row]:
     for mode in MODES:
         mib = MIB[mode] // (4 if quick else 1)
         measures: dict[str, Measure] = {"tcp": _tcp(mib), "init": _init, "udp": _udp}
-        boot = {"boot": {"hypercalls": mode}}
+        boot: dict[str, Any] = {"boot": {"hypercalls": mode}}
         for case, unit, more in cases:
             measure = measures[case]
             pairs = turns(
-                lambda measure=measure, boot=boot: measure(ours, boot),
-                lambda measure=measure: measure(stock, {}),
+                partial(measure, ours, boot),
+                partial(measure, stock, {}),
                 runs * (3 if case == "init" else 1),
                 warm_up=False,  # each is a process of its own
             )

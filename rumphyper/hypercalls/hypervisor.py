@@ -128,6 +128,14 @@ class Hypervisor:
             arounds.remove(around)
             self._refill(call)
 
+    def callback(self, name: str, function: Answer) -> int:
+        """The address of C code that calls ``function`` with a hypercall's arguments.
+
+        For what stands behind a thunk; what is bound gets its own.
+        """
+        call = lookup(name)
+        return self._callback(call, self._safe(call, function))
+
     def _refill(self, call: Hypercall) -> None:
         if self._slots is not None:
             self._fill(self.bindings[call.name])

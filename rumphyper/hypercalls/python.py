@@ -75,7 +75,7 @@ def python_families(
         use(Dl)(symbols),
         use(Daemonize)(upcalls),
         lwp,
-        use(Locks)(upcalls, lwp.carried),
+        use(Locks)(upcalls, lwp),
         use(Component)(upcalls),
         use(Virtif)(links, library),
         use(Shmif)(upcalls),

@@ -10,10 +10,15 @@ That is done by a destructor of the kind that C++ has for thread_local objects
 do: glibc has forgotten all of it, CPython's own included, by the time its
 destructors run, and CPython would not find the state. Without that function
 (musl) nothing is held: slower, but right.
+
+At the end of the process CPython ends threads that ask for the GIL, and their
+destructors run when the interpreter is gone. So what is registered is a thunk,
+which is aimed at a C function that does nothing before that.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import sys
@@ -22,6 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rumphyper.host.libc import libc
+from rumphyper.host.thunks import ThunkBuilder, supported
 from rumphyper.hypercalls.guard import CODES
 
 _KEEP_THE_GIL = 0  # PyGILState_LOCKED: the callback around it needs it still
@@ -46,16 +52,36 @@ _destructor = _Destructor(_give_back)
 
 
 @functools.cache
+def _destructor_thunk() -> int:
+    """The address of C code that calls `_give_back` until the process ends.
+
+    0 where there are no thunks.
+    """
+    if not supported():
+        return 0
+    builder = ThunkBuilder("librumphyper-threadstate.so")
+    builder.jump("give_back")
+    thunk = builder.load()["give_back"]
+    thunk.target = _destructor
+
+    def disarm() -> None:
+        thunk.target = libc().abs
+
+    atexit.register(disarm)
+    return thunk.address
+
+
+@functools.cache
 def _at_thread_exit() -> Callable[..., int] | None:
     """glibc's function that registers a destructor with the calling thread."""
     prototype: Any = ctypes.CFUNCTYPE(
-        ctypes.c_int, _Destructor, ctypes.c_void_p, ctypes.c_void_p
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
     )
     try:
         register: Callable[..., int] = prototype(("__cxa_thread_atexit_impl", libc()))
     except AttributeError:
         return None
-    return register
+    return register if _destructor_thunk() else None
 
 
 def hold_thread_state() -> None:
@@ -73,7 +99,8 @@ def hold_thread_state() -> None:
         return
     register = _at_thread_exit()
     # The last argument is any address in a library that must stay loaded.
-    if register is not None and register(_destructor, None, libc().abort) == 0:
+    thunk = _destructor_thunk()
+    if register is not None and register(thunk, None, libc().abort) == 0:
         ctypes.pythonapi.PyGILState_Ensure()
     _held.held = True
 

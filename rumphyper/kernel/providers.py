@@ -22,6 +22,7 @@ from rumphyper.host.thunks import check_supported, supported
 from rumphyper.hypercalls.around import Around
 from rumphyper.hypercalls.catalogue import CATALOGUE
 from rumphyper.hypercalls.families.init import Init
+from rumphyper.hypercalls.families.libc_locks import LibcLocks, LibcLwp
 from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.hypervisor import Hypervisor
@@ -40,9 +41,10 @@ from rumphyper.hypercalls.shortcut import shorten
 from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.busdriver import WAIT, BusDriver
 from rumphyper.kernel.libraries import Libraries
-from rumphyper.kernel.stock import LOCAL, function_address, initializer, open_stock
+from rumphyper.kernel.stock import function_address, initializer, open_stock
 
-LIBC: dict[str, type[Family]] = {}
+LIBC: dict[str, type[Family]] = {"locks": LibcLocks, "lwp": LibcLwp}
+"""What answers in place of Python's own in the mode libc."""
 MUST_BE = {"init": Init, "virtif": Virtif, "shmif": BusDriver}
 """Families that this room works with: an override has to be a subclass."""
 
