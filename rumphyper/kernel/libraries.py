@@ -133,10 +133,9 @@ class Libraries:
         waiting = [self.components["kern"], *map(self.find, names)]
         while waiting:
             component = waiting.pop(0)
-            if component.name in chosen:
-                continue
-            chosen[component.name] = component
-            defined.update(dict.fromkeys(component.elf.exports, component.name))
+            if component.name not in chosen:
+                chosen[component.name] = component
+                defined.update(dict.fromkeys(component.elf.exports, component.name))
             if waiting:
                 continue  # those asked for come first, then what they need
             for user in chosen.values():

@@ -86,6 +86,12 @@ def test_what_is_needed_comes_too_and_first(kernel: Path) -> None:
     assert not plan.cycles
 
 
+def test_a_component_may_be_named_twice(kernel: Path) -> None:
+    libraries = Libraries([str(kernel)])
+    for names in (["netinet", "netinet"], ["netinet", "kern", "rumpnet_netinet"]):
+        assert libraries.plan(names).order == libraries.plan(["netinet"]).order
+
+
 def test_the_strong_definition_is_found_first(kernel: Path) -> None:
     search = [c.name for c in Libraries([str(kernel)]).plan(["bridge"]).search]
     assert search.index("bridge") < search.index("rumpnet")
