@@ -39,6 +39,8 @@ class Served:
 
     url: str
     process: subprocess.Popen[bytes]
+    understands_refusals: bool = False
+    """The stock server does not: a call whose memory is refused never ends."""
 
     @property
     def path(self) -> str:

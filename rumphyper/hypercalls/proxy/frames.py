@@ -57,7 +57,7 @@ ERRORS: tuple[int, ...] = (
     *(Errno.EINVAL, Errno.EAGAIN, Errno.EPERM, Errno.ESRCH),
     *(Errno.EIO, Errno.EBUSY, Errno.ENOMEM, Errno.EINVAL),
 )
-"""NetBSD's errno for the word of an error frame; an error without one is none."""
+"""NetBSD's errno for the word of an error frame. ERR_NONE is no error to send."""
 
 HEADER = struct.Struct("=QQHHI")
 """rsp_len (header and body), rsp_reqno, rsp_class, rsp_type, and one word:
