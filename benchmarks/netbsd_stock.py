@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -127,24 +128,26 @@ class StockKernel:
 
         return [tasks.milliseconds(turn) * 1e3 for _ in range(count)]
 
-    def sink(self, port: int, total: int) -> None:
+    def sink(self, port: int, total: int, ready: Callable[[], None]) -> None:
         """Take ``total`` octets of each TCP connection to ``port``, for ever."""
         rump = self.rump
         fd = rump.rump___sysimpl_socket30(NETBSD_AF_INET, 1, 0)
         name = sockaddr("0.0.0.0", port)
         self._check(rump.rump___sysimpl_bind(fd, name, len(name)))
         self._check(rump.rump___sysimpl_listen(fd, 5))
+        ready()
         while True:
             connection = rump.rump___sysimpl_accept(fd, None, None)
             self.receive(connection, total)
             self.close(connection)
 
-    def serve(self) -> None:
+    def serve(self, ready: Callable[[], None]) -> None:
         """Echo UDP on port 7 for ever."""
         rump = self.rump
         fd = ctypes.c_int(rump.rump___sysimpl_socket30(NETBSD_AF_INET, 2, 0))
         name = sockaddr("0.0.0.0", 7)
         self._check(rump.rump___sysimpl_bind(fd, name, len(name)))
+        ready()
         sender = ctypes.create_string_buffer(16)
         recvfrom, sendto = rump.rump___sysimpl_recvfrom, rump.rump___sysimpl_sendto
         recvfrom.restype = ctypes.c_ssize_t

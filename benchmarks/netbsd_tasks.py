@@ -35,8 +35,8 @@ class Kernel(Protocol):
     def close(self, fd: int) -> None: ...
     def end(self, fd: int) -> None: ...
     def round_trips(self, address: str, count: int, payload: bytes) -> list[float]: ...
-    def serve(self) -> None: ...
-    def sink(self, port: int, total: int) -> None: ...
+    def serve(self, ready: Callable[[], None]) -> None: ...
+    def sink(self, port: int, total: int, ready: Callable[[], None]) -> None: ...
 
 
 def milliseconds(call: Callable[[], Any]) -> float:
@@ -120,11 +120,15 @@ def udp(kernel: Kernel, argument: str) -> dict[str, float]:
     return {"us": turns[len(turns) // 2], "boot_ms": kernel.boot_ms}
 
 
+def ready() -> None:
+    """Tell the other side that it may come."""
+    print("ready", flush=True)
+
+
 def serve(kernel: Kernel, bus: str) -> dict[str, float]:
     """Echo UDP on port 7 on the bus until killed."""
     kernel.interface("shmif0", PEER, bus)
-    print("ready", flush=True)
-    kernel.serve()
+    kernel.serve(ready)
     return {}
 
 
@@ -132,8 +136,7 @@ def sink(kernel: Kernel, argument: str) -> dict[str, float]:
     """``MIB:BUS``: take so much TCP on the bus, connection after connection."""
     amount, bus = argument.split(":", 1)
     kernel.interface("shmif0", PEER, bus)
-    print("ready", flush=True)
-    kernel.sink(PORT, int(amount) << 20)
+    kernel.sink(PORT, int(amount) << 20, ready)
     return {}
 
 

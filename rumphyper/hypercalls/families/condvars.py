@@ -104,19 +104,20 @@ class Condvars(Mutexes):
     def cv_signal(self, cv: int) -> None:
         """Wake who waits longest, if anybody does."""
         waiters = self._condvars[cv].waiters
-        try:
-            waiters.popleft().release()
-        except IndexError:
-            pass
+        if waiters:  # mostly there is nobody: an exception would cost more
+            try:
+                waiters.popleft().release()
+            except IndexError:
+                pass
 
     def cv_broadcast(self, cv: int) -> None:
         """Wake all."""
         waiters = self._condvars[cv].waiters
-        try:
-            while True:
+        while waiters:
+            try:
                 waiters.popleft().release()
-        except IndexError:
-            pass
+            except IndexError:
+                pass
 
     def cv_has_waiters(self, cv: int, waitersp: Any) -> None:
         """How many wait, those included who are just being woken."""
