@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rumphyper.host.thunks import supported
 from rumphyper.kernel.libraries import Libraries
+from rumphyper.kernel.providers import LIBC
 from tests.hypercalls.blocks import BLOCK, Blocks
 from tests.hypercalls.support import Setup
 
@@ -17,6 +19,17 @@ from tests.hypercalls.support import Setup
 def setup() -> Iterator[Setup]:
     """All of Python's families, started, with a kernel that has called init."""
     made = Setup()
+    yield made
+    made.hv.close()
+
+
+@pytest.fixture(params=["python", "libc"])
+def locking(request: pytest.FixtureRequest) -> Iterator[Setup]:
+    """As `setup`, once with Python's locks and once with libc's."""
+    replace = LIBC if request.param == "libc" else {}
+    if replace and not supported():
+        pytest.skip("libc's locks need thunks, which this architecture has not")
+    made = Setup(python={"replace": replace})
     yield made
     made.hv.close()
 

@@ -22,6 +22,16 @@ AWAY = ["hyp_backend_unschedule", "hyp_backend_schedule"]
 LWP = 0x1000
 
 
+of_python = pytest.mark.parametrize("locking", ["python"], indirect=True)
+"""For what libc does in another way, or would crash over."""
+
+
+@pytest.fixture
+def setup(locking: Setup) -> Setup:
+    """Python's locks and libc's."""
+    return locking
+
+
 @pytest.fixture
 def lwp(setup: Setup) -> int:
     """An lwp for the testing thread."""
@@ -195,6 +205,7 @@ def test_order_after_waiting(setup: Setup, lwp: int, flags: int, timed: bool) ->
     assert setup.reports == []
 
 
+@of_python
 def test_wait_nowrap(setup: Setup, lwp: int) -> None:
     """It releases the mutex and keeps the CPU."""
     mtx, cv = setup.made("mutex_init", SPIN), setup.made("cv_init")
@@ -260,6 +271,7 @@ class Racing(deque[Any]):
         raise ValueError("taken by a signal")
 
 
+@of_python
 def test_a_signal_in_the_last_moment_counts(setup: Setup, lwp: int) -> None:
     """Who has been chosen by a signal does not report that its time was over."""
     mtx, cv = setup.made("mutex_init", KMUTEX), setup.made("cv_init")
@@ -274,6 +286,7 @@ def test_a_signal_in_the_last_moment_counts(setup: Setup, lwp: int) -> None:
     assert setup.reports == []
 
 
+@of_python
 def test_signal_wakes_one_in_order(setup: Setup, lwp: int) -> None:
     """Signals without waiters are lost; each wakes who waits longest."""
     mtx, cv = setup.made("mutex_init", KMUTEX), setup.made("cv_init")
@@ -415,6 +428,7 @@ MISUSE: dict[str, tuple[Callable[[Setup, int, int, int], Any], str]] = {
 }  # fmt: skip
 
 
+@of_python
 @pytest.mark.parametrize("what", MISUSE)
 def test_misuse_is_reported(setup: Setup, lwp: int, what: str) -> None:
     """A kernel's mistake is one line on the error output, no crash and no hang."""
@@ -427,6 +441,7 @@ def test_misuse_is_reported(setup: Setup, lwp: int, what: str) -> None:
     assert "Traceback" not in setup.reports[0]
 
 
+@of_python
 def test_destroyed_handles_stay_unknown(setup: Setup, lwp: int) -> None:
     """A handle is not used again; what is destroyed cannot be used or destroyed."""
     first = setup.made("mutex_init", KMUTEX)

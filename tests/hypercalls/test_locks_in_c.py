@@ -42,8 +42,14 @@ class Judge:
 
 
 @pytest.fixture
+def setup(locking: Setup) -> Setup:
+    """Python's locks and libc's."""
+    return locking
+
+
+@pytest.fixture
 def judge(library: ctypes.CDLL, setup: Setup) -> Judge:
-    """The judge over Python's families."""
+    """The judge over a kernel's hypercalls."""
     return Judge(library, setup)
 
 
