@@ -38,6 +38,7 @@ class Counter:
         self.thread_offset = threading.get_ident() - thread
         """What to add to the thread pointer to get pthread_self(3)'s name."""
         self._rate = 1.0
+        self._settled = False
 
     def _measure(self) -> tuple[int, int, int]:
         """Thread pointer, counter and clock at one moment.
@@ -60,6 +61,14 @@ class Counter:
         with self._lock:
             _, counter, now = self._measure()
             self._rate = (now - self._then) / (counter - self._first)
+            self._settled = True
+
+    @property
+    def rate(self) -> float:
+        """Nanoseconds in which the counter goes on by one."""
+        if not self._settled:
+            self.settle()
+        return self._rate
 
     def nanoseconds(self, counter: int) -> int:
         """The time on CLOCK_MONOTONIC at which the counter had a value."""

@@ -13,7 +13,8 @@ from typing_extensions import Self
 from rumphyper.errors import HostError
 from rumphyper.host.counter import Counter
 from rumphyper.host.libc import libc
-from rumphyper.host.recorder import HEADER_SIZE, RECORD, Recorded, Recorder, Ring
+from rumphyper.host.recorder import Recorded, Recorder
+from rumphyper.host.recordring import HEADER_SIZE, RECORD, Ring
 
 Target: TypeAlias = "int | Callable[..., object]"
 """An address, or a ctypes function, which is kept alive as long as the process."""
@@ -143,8 +144,21 @@ class Thunk:
 
     @property
     def count(self) -> int:
-        """Calls through a counted symbol since the library was opened."""
+        """Calls through a counted symbol since the library was opened.
+
+        Those that have returned, where the symbol is timed or recorded.
+        """
         return self._word("count").value
+
+    @property
+    def failed(self) -> int:
+        """Those of a timed symbol whose result was not zero in its lower half."""
+        return self._word("failed").value
+
+    @property
+    def ticks(self) -> int:
+        """What a timed symbol's calls took, by the processor's counter."""
+        return self._word("ticks").value
 
 
 class ThunkLibrary:
@@ -192,7 +206,7 @@ class ThunkLibrary:
                 thunk.result = spec.result
             if spec.kind == "swap" and spec.words:
                 thunk.args[0] = ctypes.addressof(nowhere)
-        if any(spec.kind == "recorded" for spec in self._specs[1:]):
+        if any(spec.kind in ("recorded", "timed") for spec in self._specs[1:]):
             self._ring = self._open_ring()
 
     def _open_ring(self) -> Recorder:
@@ -204,7 +218,7 @@ class ThunkLibrary:
 
         def read() -> tuple[int, int, int]:
             call(_CLOCK_MONOTONIC, at)
-            words = RECORD.unpack(ring.take())
+            words = RECORD.unpack(ring.take()[0])
             return words[2], words[3], words[4]
 
         recorded = [Recorded(s.name, s.argc, s.noreturn) for s in self._specs]
@@ -230,7 +244,10 @@ class ThunkLibrary:
 
     @property
     def ring(self) -> Recorder:
-        """The records. Raises HostError when no symbol of the library records."""
+        """The records, and the clock of their times.
+
+        Raises HostError when no symbol of the library records or takes times.
+        """
         if self._ring is None:
             remedy = "add a symbol with ThunkBuilder.recorded"
             raise HostError("ring", "no symbol of this library records", remedy)

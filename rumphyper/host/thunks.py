@@ -38,7 +38,7 @@ from rumphyper.host.library import (
     ThunkLibrary,
 )
 from rumphyper.host.machine.template import Code, Machine
-from rumphyper.host.recorder import HEADER, check_capacity
+from rumphyper.host.recordring import HEADER, check_capacity
 
 __all__ = ["ThunkBuilder", "ThunkLibrary", "check_supported", "probe", "supported"]
 
@@ -46,6 +46,10 @@ SWITCH = "RUMPHYPER_THUNKS"
 """Set to 0 in the environment, no thunk is used, as if there were no template."""
 
 _ALIGN = 16
+_LINE = 64
+"""Octets of a cache line; of a pair of them that some processors fetch, half."""
+
+_TIMED = ("slot", "count", "failed", "ticks")
 
 
 def supported() -> bool:
@@ -108,7 +112,7 @@ class ThunkBuilder:
         self._specs: list[Spec] = []
         self._codes: list[Code] = []
         # The library's own clock reading, for the times in records.
-        self._add("", "recorded", ("slot",), self._code("recorded", 2, False, False), 2)
+        self._add("", "recorded", _TIMED, self._code("recorded", 2, False, False), 2)
 
     def _add(
         self,
@@ -134,21 +138,30 @@ class ThunkBuilder:
         """A symbol that adds one to its count and jumps to its target."""
         self._add(name, "counted", ("slot", "count"), self._code("counted"))
 
+    def timed(self, name: str, argc: int, variadic: bool = False) -> None:
+        """A symbol that calls its target and adds to its count and its time.
+
+        A result whose lower half is not zero also adds to ``failed``. For the
+        arguments see `recorded`. Where the target may not return, see `counted`.
+        """
+        _check_count(name, argc, 64)
+        self._add(name, "timed", _TIMED, self._code("timed", argc, variadic), argc)
+
     def recorded(
         self, name: str, argc: int, noreturn: bool = False, variadic: bool = False
     ) -> None:
-        """A symbol that calls its target and writes a record of the call.
+        """A symbol that does as `timed` and writes a record of the call.
 
         ``argc`` counts the argument words, integers and pointers; floating point
         ones pass through untouched and unrecorded. The first ten are recorded.
         A ``variadic`` call passes on 16 words of stack and always records ten
         words, of which those after the last argument mean nothing. A
-        ``noreturn`` target is jumped to, recorded beforehand.
+        ``noreturn`` target is jumped to, counted and recorded beforehand.
         """
         _check_count(name, argc, 64)
         code = self._code("recorded", argc, variadic, noreturn)
         argc = 10 if variadic else min(argc, 10)
-        self._add(name, "recorded", ("slot",), code, argc, noreturn)
+        self._add(name, "recorded", _TIMED, code, argc, noreturn)
 
     def bound(
         self, name: str, argc: int, result: int | None = None, keep: int = 0
@@ -204,6 +217,8 @@ class ThunkBuilder:
         at, data, placed = 0, COMMON_SIZE, []
         for spec, code in zip(self._specs, self._codes, strict=True):
             size = len(code.octets)
+            if "count" in spec.words:  # what changes often has a line of its own
+                data = -(-data // _LINE) * _LINE
             placed.append(attrs.evolve(spec, offset=at, size=size, data=data))
             at += -(-size // _ALIGN) * _ALIGN
             data += 8 * len(spec.words)

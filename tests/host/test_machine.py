@@ -12,6 +12,7 @@ import pytest
 from rumphyper.errors import UnsupportedError
 from rumphyper.host import machine
 from rumphyper.host.machine.template import Line, Machine
+from rumphyper.host.recordring import HEADER
 from rumphyper.host.thunks import ThunkBuilder
 from tests.debian import missing
 
@@ -40,6 +41,9 @@ def everything(use: Machine) -> dict[str, list[Line]]:
         "bound_constant": use.bound(2, 6, True),
         "attempt": use.attempt(6, False),
         "attempt_floats": use.attempt(12, True),
+        "timed_0": use.timed(0, False),
+        "timed_12": use.timed(12, False),
+        "timed_variadic": use.timed(1, True),
         "recorded_0": use.recorded(0, False, False),
         "recorded_12": use.recorded(12, False, False),
         "recorded_variadic": use.recorded(2, True, False),
@@ -79,6 +83,7 @@ def plain(text: str) -> str:
     text = re.sub(r"^(movz?bl|movzx) ", "movzbl ", text)
     text = re.sub(r"\b(retq|leaveq|pushq|jmpq|callq)\b", lambda m: m[1][:-1], text)
     text = re.sub(r"\bb\.hs\b", "b.cs", text)
+    text = re.sub(r"\bb\.lo\b", "b.cc", text)
     return re.sub(r"-?\b0x[0-9a-f]+\b", lambda m: str(int(m[0], 16)), text)
 
 
@@ -115,7 +120,7 @@ def test_disassembler_sees_the_intended_instructions(name: str, tmp_path: Path) 
     assert compared == sum(bool(line.code) for v in wanted.values() for line in v)
 
 
-HEADER_WORDS = {"head", "tail", "lost", "records", "capacity", "mask"}
+HEADER_WORDS = set(HEADER)
 
 
 @pytest.mark.parametrize("name", ["x86_64", "aarch64"])

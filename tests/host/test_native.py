@@ -13,7 +13,7 @@ import pytest
 
 from rumphyper.host import thunks
 from rumphyper.host.libc import libc
-from rumphyper.host.recorder import RECORD
+from rumphyper.host.recordring import RECORD
 from rumphyper.host.thunks import ThunkBuilder
 from tests.judges import tool
 
@@ -26,7 +26,7 @@ SANDBOXED = """
 import ctypes, struct, sys
 from rumphyper.host.libc import check, libc
 from rumphyper.host.syscalls import number
-from rumphyper.host.recorder import RECORD
+from rumphyper.host.recordring import RECORD
 from rumphyper.host.thunks import ThunkBuilder
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 program = b"".join(struct.pack("=HBBI", *line) for line in (
@@ -236,7 +236,7 @@ def test_threads_of_c_record_every_call(hammer: ctypes.CDLL) -> None:
     rounds = (1 << 18) // HANDS
     assert together(hammer, library.address("record"), rounds) == triangle(rounds)
     assert library.ring.lost == 0
-    octets = library.ring.take()
+    octets = b"".join(library.ring.take())
     seen: dict[int, list[int]] = {}
     for words in RECORD.iter_unpack(octets):
         assert words[5] == words[6]  # result and argument

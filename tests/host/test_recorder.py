@@ -17,7 +17,8 @@ import pytest
 from rumphyper.errors import HostError
 from rumphyper.host import thunks
 from rumphyper.host.libc import libc
-from rumphyper.host.recorder import RECORD, Record
+from rumphyper.host.recorder import Record
+from rumphyper.host.recordring import RECORD
 from rumphyper.host.thunks import ThunkBuilder, ThunkLibrary
 
 pytestmark = pytest.mark.skipif(
@@ -45,7 +46,6 @@ def test_a_record_tells_the_call() -> None:
     after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     (record,) = library.ring.drain()
     assert record.symbol == "labs"
-    assert record.number == 0
     assert record.thread == threading.get_ident()
     assert record.arguments == (-17 & MASK,)
     assert record.result == 17
@@ -138,7 +138,7 @@ def test_a_full_ring_loses_records_and_says_so() -> None:
     assert [record.result for record in records] == list(range(8))
     assert call(-99) == 99
     (record,) = library.ring.drain()
-    assert (record.number, record.result) == (8, 99)
+    assert record.result == 99
     assert library.ring.lost == 12
 
 
@@ -160,7 +160,7 @@ def test_octets_can_be_decoded_later() -> None:
     call = TO_LONG(library.address("labs"))
     call(-1)
     call(-2)
-    octets = library.ring.take()
+    (octets,) = library.ring.take()
     assert len(octets) == 2 * RECORD.size
     assert len(library.ring) == 0
     assert [r.arguments for r in library.ring.decode(octets)] == [
@@ -194,7 +194,6 @@ def test_many_threads_and_a_reader(capacity: int) -> None:
     records += library.ring.drain()
     assert len(records) + library.ring.lost == hands * rounds
     assert len(records) >= min(capacity, hands * rounds)
-    assert [record.number for record in records] == list(range(len(records)))
     seen: dict[int, int] = {}
     for record in records:
         assert record.result is not None
@@ -273,3 +272,156 @@ def test_calls_inside_of_calls() -> None:
 def test_unfit_capacities(capacity: int) -> None:
     with pytest.raises(HostError, match="power of two"):
         ThunkBuilder("libx.so", capacity)
+
+
+def test_overwriting_keeps_the_newest() -> None:
+    library = labs_library(8)
+    ring = library.ring
+    ring.overwriting = True
+    call = TO_LONG(library.address("labs"))
+    for value in range(20):
+        call(-value)
+    assert (len(ring), ring.head, ring.lost) == (8, 20, 0)
+    assert [record.result for record in ring.drain()] == list(range(12, 20))
+    assert ring.drain() == []
+    for value in range(3):
+        call(-value)
+    assert [record.result for record in ring.drain()] == [0, 1, 2]
+    for value in range(30):
+        call(-value)
+    ring.overwriting = False  # what is there stays, what comes now is lost
+    call(-99)
+    assert ring.lost == 1
+    assert [record.result for record in ring.drain()] == list(range(22, 30))
+    call(-7)
+    ring.clear()
+    assert ring.drain() == []
+    assert ring.skipped == 12 + 22
+    ring.overwriting = True
+    for value in range(7):
+        call(-value)
+    assert [record.result for record in ring.drain(2)] == [5, 6]  # the newest
+    assert ring.drain() == []
+
+
+def test_a_record_that_was_never_finished_is_not_written_over() -> None:
+    """As if a thread had been stopped in the middle for a whole round."""
+    library = labs_library(8)
+    ring = library.ring
+    ring.overwriting = True
+    call = TO_LONG(library.address("labs"))
+    for value in range(10):
+        call(-value)
+    place = 16 * 4
+    tag, ring._view[place] = ring._view[place], 0
+    for value in range(10, 20):
+        call(-value)
+    assert (ring.head, ring.lost) == (12, 8)
+    assert [record.result for record in ring.drain()] == []  # it holds back the rest
+    ring._view[place] = tag
+    call(-50)
+    assert [record.result for record in ring.drain()] == [*range(5, 12), 50]
+
+
+def test_many_threads_overwriting() -> None:
+    """Whatever is read is whole, and in order for each thread."""
+    library = labs_library(64)
+    ring = library.ring
+    ring.overwriting = True
+    hands, rounds = 4, 4000
+
+    def work(hand: int) -> None:
+        call = TO_LONG(library.address("labs"))
+        for turn in range(rounds):
+            call(-(hand * 1_000_000 + turn))
+
+    threads = [threading.Thread(target=work, args=(hand,)) for hand in range(hands)]
+    for thread in threads:
+        thread.start()
+    records: list[Record] = []
+    while any(thread.is_alive() for thread in threads):
+        records += ring.drain()
+    records += ring.drain()
+    assert ring.head + ring.lost == hands * rounds == library["labs"].count
+    assert len(records) >= 64
+    seen: dict[int, int] = {}
+    for record in records:
+        assert record.result is not None
+        assert record.arguments == (-record.result & MASK,)
+        hand, turn = divmod(record.result, 1_000_000)
+        assert turn > seen.get(hand, -1)
+        seen[hand] = turn
+
+
+def test_totals_of_recorded_and_timed_symbols() -> None:
+    """Calls, failures and time are exact, also of calls that were lost."""
+    builder = ThunkBuilder("libtest-recorder.so", 2)
+    builder.recorded("recorded", 1)
+    builder.timed("timed", 1)
+    builder.recorded("leave", 0, noreturn=True)
+    library = builder.load()
+    library["leave"].target = ctypes.CFUNCTYPE(None)(lambda: None)
+
+    def sleep(milliseconds: int) -> int:
+        time.sleep(milliseconds / 1000)
+        return 0
+
+    for name in ("recorded", "timed"):
+        thunk = library[name]
+        thunk.target = libc().labs
+        call = TO_LONG(thunk.address)
+        assert [call(value) for value in (0, -1, 1 << 32, 5, -6)] == [
+            0, 1, 1 << 32, 5, 6
+        ]  # fmt: skip
+        assert (thunk.count, thunk.failed) == (5, 3)  # the lower half is the result
+        before = thunk.ticks
+        assert before > 0
+        thunk.target = TO_LONG(sleep)
+        call(20)
+        spent = (thunk.ticks - before) * library.ring.clock.rate
+        assert 20e6 * 0.999 <= spent < 2e9
+        assert (thunk.count, thunk.failed) == (6, 3)
+    assert (len(library.ring), library.ring.lost) == (2, 4)
+    ctypes.CFUNCTYPE(None)(library.address("leave"))()
+    assert (library["leave"].count, library["leave"].ticks) == (1, 0)
+
+
+@pytest.mark.parametrize("argc", [0, 3, 6, 7, 8, 9, 14])
+def test_timed_symbols_pass_everything_on(argc: int) -> None:
+    builder = ThunkBuilder("libtest-recorder.so", 2)
+    builder.timed("f", argc)
+    builder.timed("print", 3, variadic=True)
+    library = builder.load()
+    prototype = ctypes.CFUNCTYPE(LONG, *[LONG] * argc)
+    seen: list[tuple[int, ...]] = []
+
+    def target(*values: int) -> int:
+        seen.append(values)
+        return -5
+
+    library["f"].target = prototype(target)
+    values = tuple((index + 1) << 40 | index for index in range(argc))
+    assert prototype(library.address("f"))(*values) == -5
+    assert seen == [values]
+    library["print"].target = libc().snprintf
+    kinds = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_double]
+    more = [ctypes.c_int] * argc
+    call = ctypes.CFUNCTYPE(ctypes.c_int, *kinds, *more)(library.address("print"))
+    out = ctypes.create_string_buffer(400)
+    call(ctypes.addressof(out), 400, b"%.1f" + b" %d" * argc, 2.5, *range(argc))
+    assert out.value.decode().split() == ["2.5", *map(str, range(argc))]
+
+
+def test_a_threshold_keeps_short_calls_out() -> None:
+    builder = ThunkBuilder("libtest-recorder.so", 16)
+    builder.recorded("usleep", 1)
+    library = builder.load()
+    library["usleep"].target = libc().usleep
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint)(library.address("usleep"))
+    library.ring.threshold = round(20_000_000 / library.ring.clock.rate)
+    assert library.ring.threshold > 0
+    call(1)
+    call(21_000)
+    (record,) = library.ring.drain()
+    assert record.arguments[0] & 0xFFFFFFFF == 21_000
+    assert library["usleep"].count == 2

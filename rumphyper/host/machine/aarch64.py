@@ -12,6 +12,17 @@ import struct
 
 from rumphyper.errors import UnsupportedError
 from rumphyper.host.elf import EM_AARCH64
+from rumphyper.host.machine.aarch64_record import (
+    ACCOUNT,
+    COUNT,
+    END,
+    PUBLISH,
+    RECORD_NO_RESULT,
+    RECORD_RESULT,
+    RESERVE,
+    SLOW_ENOUGH,
+    START,
+)
 from rumphyper.host.machine.template import (
     ARGUMENTS,
     MAX_RECORDED,
@@ -65,58 +76,6 @@ _LEAVE = table(
 _RET = Line("d65f03c0", "ret")
 _JUMP = table(("58000010 {slot}", "ldr x16, {slot}"), ("d61f0200", "br x16"))
 _CALL = table(("58000010 {slot}", "ldr x16, {slot}"), ("d63f0200", "blr x16"))
-
-_START = table(
-    ("d53be049", "mrs x9, cntvct_el0"),
-    ("f81b03a9", "stur x9, [x29, #-80]"),
-)
-# The ring: x10 the time, x11 the number of the record, x12 one more, x13 its
-# address. Acquire and release keep its words behind the tail and before the
-# number, which says that the record is whole. Nothing is loaded between ldaxr and
-# stxr, or the pair might never succeed.
-_RESERVE = [
-    Line("d53be04a", "mrs x10, cntvct_el0"),
-    Line("10000009 {head}", "adr x9, {head}"),
-    label("retry"),
-    *table(
-        ("9101012c", "add x12, x9, #64"),
-        ("c8dffd8c", "ldar x12, [x12]"),
-        ("5800000d {capacity}", "ldr x13, {capacity}"),
-        ("c85ffd2b", "ldaxr x11, [x9]"),
-        ("cb0c016c", "sub x12, x11, x12"),
-        ("eb0d019f", "cmp x12, x13"),
-        ("54000002 {>full}", "b.cs {full}"),
-        ("9100056c", "add x12, x11, #1"),
-        ("c80e7d2c", "stxr w14, x12, [x9]"),
-        ("3500000e {>retry}", "cbnz w14, {retry}"),
-        ("5800000d {mask}", "ldr x13, {mask}"),
-        ("8a0d016d", "and x13, x11, x13"),
-        ("5800000e {records}", "ldr x14, {records}"),
-        ("8b0d1dcd", "add x13, x14, x13, lsl #7"),
-        ("d280000e {=id}", "mov x14, #{id}"),
-        ("d53bd04f", "mrs x15, tpidr_el0"),
-        ("a900bdae", "stp x14, x15, [x13, #8]"),
-        ("f85b03ae", "ldur x14, [x29, #-80]"),
-        ("a901a9ae", "stp x14, x10, [x13, #24]"),
-    ),
-]
-_RECORD_RESULT = Line("f90015a0", "str x0, [x13, #40]")
-_RECORD_NO_RESULT = Line("f90015bf", "str xzr, [x13, #40]")
-_PUBLISH = [
-    Line("c89ffdac", "stlr x12, [x13]"),
-    Line("14000000 {>done}", "b {done}"),
-    label("full"),
-    Line("d5033f5f", "clrex"),
-    Line("91020129", "add x9, x9, #128"),
-    label("again"),
-    *table(
-        ("c85f7d2b", "ldxr x11, [x9]"),
-        ("9100056b", "add x11, x11, #1"),
-        ("c80e7d2b", "stxr w14, x11, [x9]"),
-        ("3500000e {>again}", "cbnz w14, {again}"),
-    ),
-    label("done"),
-]
 
 
 def _room(base: int, words: int) -> Line:
@@ -242,20 +201,26 @@ class AArch64(Machine):
             Line("d61f0200", "br x16"),
         ]
 
+    def timed(self, argc: int, variadic: bool) -> list[Line]:
+        words = self.stack_words(argc, variadic)
+        enter = [*_ENTER, _room(_FRAME, words), *START]
+        return [*enter, *_pass_stack(words), *_CALL, *ACCOUNT, *_LEAVE, _RET]
+
     def recorded(self, argc: int, variadic: bool, noreturn: bool) -> list[Line]:
         words = 0 if noreturn else self.stack_words(argc, variadic)
         copies = range(MAX_RECORDED if variadic else min(argc, MAX_RECORDED))
         arguments = [line for index in copies for line in _argument(index)]
+        call = [*_pass_stack(words), *_CALL, *ACCOUNT, *SLOW_ENOUGH]
         return [
             *_ENTER,
             _room(_FRAME, words),
             *_SAVE,
-            *_START,
-            *([] if noreturn else [*_pass_stack(words), *_CALL]),
-            *_RESERVE,
-            _RECORD_NO_RESULT if noreturn else _RECORD_RESULT,
+            *START,
+            *([END, *COUNT] if noreturn else call),
+            *RESERVE,
+            RECORD_NO_RESULT if noreturn else RECORD_RESULT,
             *arguments,
-            *_PUBLISH,
+            *PUBLISH,
             *(_RESTORE if noreturn else []),
             *_LEAVE,
             *(_JUMP if noreturn else [_RET]),

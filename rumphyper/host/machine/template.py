@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 MAX_RECORDED = 10
-"""How many argument words a record has room for (see host/recorder.py)."""
+"""How many argument words a record has room for (see host/recordring.py)."""
 
 VARIADIC_STACK = 16
 """Words of stack that a recorded call of a variadic function passes on."""
@@ -131,8 +131,12 @@ class Machine(abc.ABC):
         """
 
     @abc.abstractmethod
+    def timed(self, argc: int, variadic: bool) -> list[Line]:
+        """Call ``slot``; add to ``count``, ``ticks`` and perhaps ``failed``."""
+
+    @abc.abstractmethod
     def recorded(self, argc: int, variadic: bool, noreturn: bool) -> list[Line]:
-        """Call ``slot`` and write a record of it, or write one and jump."""
+        """As ``timed``, and write a record; or count, write one and jump."""
 
     @abc.abstractmethod
     def parse(self, line: Line, at: int) -> tuple[bytes, Field | None]:

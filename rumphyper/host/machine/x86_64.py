@@ -20,6 +20,19 @@ from rumphyper.host.machine.template import (
     label,
     table,
 )
+from rumphyper.host.machine.x86_64_record import (
+    ACCOUNT,
+    COUNT,
+    END,
+    GIVE_RESULT,
+    KEEP_RESULT,
+    PUBLISH,
+    RECORD_NO_RESULT,
+    RECORD_RESULT,
+    RESERVE,
+    SLOW_ENOUGH,
+    START,
+)
 
 _REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 _LOAD_WORD = ("48 8b 3d", "48 8b 35", "48 8b 15", "48 8b 0d", "4c 8b 05", "4c 8b 0d")
@@ -103,65 +116,6 @@ _JUMP = Line("ff 25 {slot}", "jmp *{slot}(%rip)")
 _CALL = Line("ff 15 {slot}", "call *{slot}(%rip)")
 _RELOAD_RAX = Line("48 8b 45 c8", "mov -0x38(%rbp),%rax")
 
-_START = table(
-    ("0f 31", "rdtsc"),
-    ("48 c1 e2 20", "shl $0x20,%rdx"),
-    ("48 09 c2", "or %rax,%rdx"),
-    ("48 89 55 c0", "mov %rdx,-0x40(%rbp)"),
-)
-_KEEP_RESULT = table(
-    ("48 89 45 b8", "mov %rax,-0x48(%rbp)"),
-    ("48 89 55 b0", "mov %rdx,-0x50(%rbp)"),
-)
-_GIVE_RESULT = table(
-    ("48 8b 45 b8", "mov -0x48(%rbp),%rax"),
-    ("48 8b 55 b0", "mov -0x50(%rbp),%rdx"),
-)
-# The ring: r10 the time, rax the number of the record, rcx its address.
-_RESERVE = [
-    *table(
-        ("0f 31", "rdtsc"),
-        ("48 c1 e2 20", "shl $0x20,%rdx"),
-        ("48 09 c2", "or %rax,%rdx"),
-        ("49 89 d2", "mov %rdx,%r10"),
-    ),
-    label("retry"),
-    *table(
-        ("48 8b 05 {head}", "mov {head}(%rip),%rax"),
-        ("48 89 c1", "mov %rax,%rcx"),
-        ("48 2b 0d {tail}", "sub {tail}(%rip),%rcx"),
-        ("48 3b 0d {capacity}", "cmp {capacity}(%rip),%rcx"),
-        ("0f 83 {>>full}", "jae {full}"),
-        ("48 8d 50 01", "lea 0x1(%rax),%rdx"),
-        ("f0 48 0f b1 15 {head}", "lock cmpxchg %rdx,{head}(%rip)"),
-        ("75 {>retry}", "jne {retry}"),
-        ("48 8b 0d {mask}", "mov {mask}(%rip),%rcx"),
-        ("48 21 c1", "and %rax,%rcx"),
-        ("48 c1 e1 07", "shl $0x7,%rcx"),
-        ("48 03 0d {records}", "add {records}(%rip),%rcx"),
-        ("48 c7 41 08 {=id}", "movq ${id},0x8(%rcx)"),
-        ("64 48 8b 14 25 00 00 00 00", "mov %fs:0x0,%rdx"),
-        ("48 89 51 10", "mov %rdx,0x10(%rcx)"),
-        ("48 8b 55 c0", "mov -0x40(%rbp),%rdx"),
-        ("48 89 51 18", "mov %rdx,0x18(%rcx)"),
-        ("4c 89 51 20", "mov %r10,0x20(%rcx)"),
-    ),
-]
-_RECORD_RESULT = table(
-    ("48 8b 55 b8", "mov -0x48(%rbp),%rdx"),
-    ("48 89 51 28", "mov %rdx,0x28(%rcx)"),
-)
-_RECORD_NO_RESULT = table(("48 c7 41 28 00 00 00 00", "movq $0x0,0x28(%rcx)"))
-# x86 keeps stores in order, so the number is seen after all the rest.
-_PUBLISH = [
-    Line("48 ff c0", "inc %rax"),
-    Line("48 89 01", "mov %rax,(%rcx)"),
-    Line("eb {>done}", "jmp {done}"),
-    label("full"),
-    Line("f0 48 ff 05 {lost}", "lock incq {lost}(%rip)"),
-    label("done"),
-]
-
 
 class X86_64(Machine):
     """x86-64 with 64-bit pointers."""
@@ -176,7 +130,7 @@ class X86_64(Machine):
         return [_JUMP]
 
     def counted(self) -> list[Line]:
-        return [Line("f0 48 ff 05 {count}", "lock incq {count}(%rip)"), _JUMP]
+        return [COUNT, _JUMP]
 
     def compare_and_swap(self, bound: bool) -> list[Line]:
         load = table(
@@ -242,23 +196,46 @@ class X86_64(Machine):
             Line("ff 25 {second}", "jmp *{second}(%rip)"),
         ]
 
+    def timed(self, argc: int, variadic: bool) -> list[Line]:
+        words = self.stack_words(argc, variadic)
+        return [*self._call(words), *ACCOUNT, *GIVE_RESULT, _LEAVE, _RET]
+
     def recorded(self, argc: int, variadic: bool, noreturn: bool) -> list[Line]:
-        words = 0 if noreturn else self.stack_words(argc, variadic)
         copies = range(MAX_RECORDED if variadic else min(argc, MAX_RECORDED))
         arguments = [line for index in copies for line in _argument(index)]
-        reload = [_restore(2), _RELOAD_RAX]  # what rdtsc destroyed
-        call = [*_pass_stack(words), *reload, _CALL, *_KEEP_RESULT]
-        jump = [*(_restore(index) for index in range(6)), _RELOAD_RAX, _LEAVE, _JUMP]
+        if noreturn:
+            restore = [*(_restore(index) for index in range(6)), _RELOAD_RAX]
+            return [
+                *_enter(0, _SMALL_FRAME),
+                *START,
+                END,
+                COUNT,
+                *RESERVE,
+                *RECORD_NO_RESULT,
+                *arguments,
+                *PUBLISH,
+                *restore,
+                _LEAVE,
+                _JUMP,
+            ]
         return [
-            *_enter(words, _SMALL_FRAME),
-            *_START,
-            *([] if noreturn else call),
-            *_RESERVE,
-            *(_RECORD_NO_RESULT if noreturn else _RECORD_RESULT),
+            *self._call(self.stack_words(argc, variadic)),
+            *ACCOUNT,
+            *SLOW_ENOUGH,
+            *RESERVE,
+            *RECORD_RESULT,
             *arguments,
-            *_PUBLISH,
-            *(jump if noreturn else [*_GIVE_RESULT, _LEAVE, _RET]),
+            *PUBLISH,
+            *GIVE_RESULT,
+            _LEAVE,
+            _RET,
         ]
+
+    def _call(self, words: int) -> list[Line]:
+        """Call the target between two readings of the clock."""
+        reload = [_restore(2), _RELOAD_RAX]  # what rdtsc destroyed
+        enter = _enter(words, _SMALL_FRAME)
+        return [*enter, *START, *_pass_stack(words), *reload, _CALL, *KEEP_RESULT]
 
     def parse(self, line: Line, at: int) -> tuple[bytes, Field | None]:
         found = field_of(line)
