@@ -40,7 +40,8 @@ def task_name(task: int) -> str:
 def pthread_of(task: int) -> int:
     """What pthread_self(3) is in the thread with the id ``task``.
 
-    UNKNOWN when it is gone, and with a libc that has no such list (musl).
+    UNKNOWN when it is gone, when it has hardly begun, and with a libc that has
+    no such list (musl).
     """
     distance = _distance()
     head = _robust_list(task) if distance is not None else 0

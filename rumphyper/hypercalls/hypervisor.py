@@ -26,7 +26,8 @@ from rumphyper.hypercalls.family import Family, Target
 from rumphyper.hypercalls.guard import checked, guard
 from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.report import Reporter
-from rumphyper.hypercalls.slots import VARIADIC_WORDS, Slots, open_slots
+from rumphyper.hypercalls.slots import Slots, open_slots
+from rumphyper.hypercalls.switchboard import Switchboard
 from rumphyper.hypercalls.trace import Trace
 
 __all__ = ["SONAME", "Binding", "Hypervisor"]
@@ -65,10 +66,9 @@ class Hypervisor:
         self.bindings: dict[str, Binding] = {
             name: Binding(call, None, "none") for name, call in CATALOGUE.items()
         }
-        self._trace = trace
         self._arounds: dict[str, list[Around]] = {}
+        self._board = Switchboard(self.reporter)
         self._slots: Slots | None = None
-        self._kept: list[object] = []
         self._closed = False
         for family in families:
             self._add(family)
@@ -85,6 +85,7 @@ class Hypervisor:
                 self.add_around(name, replacement)
             else:
                 self.bind(name, replacement)
+        self._board.trace = trace
 
     def _add(self, family: Family) -> None:
         if family.family not in FAMILIES:
@@ -134,7 +135,7 @@ class Hypervisor:
         For what stands behind a thunk; what is bound gets its own.
         """
         call = lookup(name)
-        return self._callback(call, self._safe(call, function))
+        return self._board.callback(call, self._safe(call, function))
 
     def _refill(self, call: Hypercall) -> None:
         if self._slots is not None:
@@ -149,6 +150,7 @@ class Hypervisor:
         """Load the symbols with RTLD_GLOBAL and tell the families. Once only."""
         if self._slots is None:
             self._slots = open_slots(self.soname, CATALOGUE)
+            self._board.open(self._slots)
             for binding in self.bindings.values():
                 self._fill(binding)
             atexit.register(self.park)
@@ -186,44 +188,38 @@ class Hypervisor:
     @property
     def trace(self) -> Trace | None:
         """Where calls are recorded; may be set and cleared at any time."""
-        return self._trace
+        return self._board.trace
 
     @trace.setter
     def trace(self, trace: Trace | None) -> None:
-        self._trace = trace
-        if self._slots is not None:
-            for binding in self.bindings.values():
-                self._fill(binding)
+        self._board.trace = trace
+
+    @property
+    def counting(self) -> bool:
+        """Whether calls are counted, for `counts`; may be set at any time.
+
+        It costs some nanoseconds a call and may stay on.
+        """
+        return self._board.counting
+
+    @counting.setter
+    def counting(self, on: bool) -> None:
+        self._board.counting = on
+
+    def counts(self) -> dict[str, int]:
+        """Calls by name while `counting` was on, the most frequent first."""
+        return self._board.counts()
 
     def _fill(self, binding: Binding) -> None:
         """Write into the slot what answers."""
-        assert self._slots is not None
         call, target = binding.call, binding.target
         if target is None:
             target = missing(call, self.reporter)
-        trace = self._trace
-        if trace is not None and not trace.wants(call):
-            trace = None
-        arounds = self._arounds.get(call.name, ())
-        if arounds:
-            if not isinstance(target, int):
-                target = self._safe(call, target)
-            target = as_function(call, target)
-            for around in arounds:
-                target = self._safe(call, around.wrap(target))
-        if isinstance(target, int):
-            watched = call.noreturn or call.variadic
-            if watched:
-                watcher = self._watcher(call, trace) if trace is not None else 0
-                self._slots.watch(call.name, watcher)
-            if watched or trace is None:
-                self._slots.set(call.name, target)
-                return
-            target = as_function(call, target)
-        function = self._safe(call, target)
-        if trace is not None:
-            function = guard(call, trace.wrap(call, function), self.reporter)
-        self._slots.set(call.name, self._callback(call, function))
+        if not isinstance(target, int):
+            target = self._safe(call, target)
+        for around in self._arounds.get(call.name, ()):
+            target = self._safe(call, around.wrap(as_function(call, target)))
+        self._board.connect(call, target)
 
     def _safe(
         self, call: Hypercall, function: Callable[..., Any]
@@ -232,23 +228,6 @@ class Hypervisor:
         if not is_ours(function):
             function = checked(call, function)
         return guard(call, function, self.reporter)
-
-    def _callback(self, call: Hypercall, function: Callable[..., Any]) -> int:
-        """The address of C code that calls ``function``; kept for ever.
-
-        Never freed before this object: C code may be inside at any time.
-        """
-        extra = VARIADIC_WORDS if call.variadic else 0
-        callback = call.callback_type(extra)(function)
-        self._kept.append(callback)
-        return ctypes.cast(callback, ctypes.c_void_p).value or 0
-
-    def _watcher(self, call: Hypercall, trace: Trace) -> int:
-        """The address of C code that records ``call`` and returns non-zero."""
-        arguments = (argument.type.callback_type() for argument in call.arguments)
-        callback = ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(trace.note(call))
-        self._kept.append(callback)
-        return ctypes.cast(callback, ctypes.c_void_p).value or 0
 
     def close(self) -> None:
         """Stop answering: the families close, later calls fail. Idempotent.
@@ -261,6 +240,7 @@ class Hypervisor:
         self._closed = True
         for family in reversed(list(self.families.values())):
             family.stop()
+        self.trace = None
 
     def park(self) -> None:
         """Let every later call of a Python function sleep for ever, in C.
@@ -270,11 +250,11 @@ class Hypervisor:
         """
         if self._slots is None:
             return
+        self.trace = None
         pause = ctypes.cast(libc().pause, ctypes.c_void_p).value or 0
         for binding in self.bindings.values():
             name = binding.call.name
-            answers = not isinstance(binding.target, int) or name in self._arounds
-            if answers or self._trace is not None:
+            if not isinstance(binding.target, int) or name in self._arounds:
                 self._slots.watch(name, 0)
                 self._slots.set(name, pause)
 

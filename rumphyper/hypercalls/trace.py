@@ -1,123 +1,50 @@
 """Recording hypercalls: who called what, with which arguments and result.
 
-Given to a `Hypervisor`, a `Trace` gets every call wrapped in Python. Values
-are turned into text while the call's memory is still valid, by the formatters
-of the catalogue's types; the text looks like strace's.
+Set as the trace of a `Hypervisor`, a `Trace` gets every call. What Python sees
+is put into words while the call's memory is still valid; what thunks record
+lies in a ring until somebody asks for it. The two are brought into one order by
+time. With a stream, or another sink, a thread hands the records on.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, TextIO
 
-import attrs
-
-from rumphyper.hypercalls import printf
+from rumphyper.errors import UnsupportedError
+from rumphyper.hypercalls import tracechrome, tracesummary
 from rumphyper.hypercalls.catalogue import lookup, members
-from rumphyper.hypercalls.ctype import ERRNO
 from rumphyper.hypercalls.record import Hypercall
-from rumphyper.hypercalls.show import View
-from rumphyper.hypercalls.threadname import thread_identity
-from rumphyper.hypercalls.threadstate import hold_thread_state
+from rumphyper.hypercalls.taps import Taps
+from rumphyper.hypercalls.threadname import THREADS, Identity
+from rumphyper.hypercalls.tracejournal import Journal
+from rumphyper.hypercalls.tracerecord import Record, Total, describe, show_result
+from rumphyper.hypercalls.tracering import RingSide, add_totals
+from rumphyper.hypercalls.tracesink import Sink, Text
+from rumphyper.hypercalls.tracewriter import Writer
 
-NAME = 15
-"""Characters of a thread's name that a line shows: as many as Linux keeps."""
+__all__ = ["KEEP", "Record", "Total", "Trace", "describe"]
 
 KEEP = 100_000
 """Records that a trace keeps unless it is told otherwise."""
 
 
-@attrs.frozen
-class Record:
-    """One call that was made."""
-
-    seq: int
-    """Position among all calls of the trace, from 1, in the order they ended."""
-
-    thread: int
-    """The host's thread id (gettid(2))."""
-
-    thread_name: str
-    name: str
-    arguments: tuple[str, ...]
-    result: str
-    """Empty for void, ``?`` for a call that does not return."""
-
-    errno: int
-    """The NetBSD errno that it returned, 0 for success and for other results."""
-
-    start: int
-    """Nanoseconds since the trace began."""
-
-    duration: int
-    """Nanoseconds."""
-
-    def line(self) -> str:
-        """The record as one line of text, like strace -f -r -T."""
-        result = f" = {self.result}" if self.result else ""
-        return (
-            f"{self.start / 1e9:12.6f} [{self.thread} {self.thread_name[:NAME]}] "
-            f"{self.name}({', '.join(self.arguments)}){result} "
-            f"<{self.duration / 1e9:.6f}>"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The record for JSON."""
-        return attrs.asdict(self)
-
-
-@attrs.define(eq=False)
-class Total:
-    """What all calls of one name amount to."""
-
-    calls: int = 0
-    errors: int = 0
-    nanoseconds: int = 0
-
-
-def describe(
-    call: Hypercall, values: Sequence[Any], *, live: bool, done: bool
-) -> tuple[str, ...]:
-    """The arguments of a call as text.
-
-    ``values`` are what a callback got, or machine words that the call's types
-    have converted (`CType.from_word`). ``live`` permits to read the call's
-    memory, ``done`` says that out-parameters are filled.
-    """
-    texts = []
-    for index, argument in enumerate(call.arguments):
-        view = View(values, index, live, done)
-        try:
-            texts.append(argument.type.show(values[index], view))
-        except Exception as error:  # a trace must not break the traced
-            texts.append(f"<{type(error).__name__}>")
-    if call.variadic:
-        fixed = len(call.arguments)
-        texts += _rest(values[fixed - 1], values[fixed:], live)
-    return tuple(texts)
-
-
-def _rest(format: Any, words: Sequence[int], live: bool) -> list[str]:
-    """What follows the format of a variadic call."""
-    try:
-        return printf.arguments(format, words, live)
-    except Exception as error:
-        return [f"<{type(error).__name__}>"]
-
-
 class Trace:
-    """Records calls: as text on ``stream``, as objects, as counts per name.
+    """Records calls: as text on ``stream``, as objects, as totals per name.
 
     ``families`` and ``names`` (with or without prefix) limit it to those; both
-    given, a call is recorded when either names it. ``keep`` is how many of the
-    newest records are kept; 0 keeps none and, without a stream, saves the time
-    to format them. ``slower_than`` drops records of shorter calls (seconds);
-    they are counted all the same.
+    given, a call is recorded when either names it. ``threads`` limit it to
+    threads by name (``*`` and ``?`` as in a shell) or id. ``keep`` is how many
+    of the newest records are kept; 0 keeps none and, without a stream, costs
+    less. ``slower_than`` drops records of shorter calls (seconds); they are
+    counted all the same. ``sink`` gets the records, too.
 
-    Raises UnsupportedError for a family or name that is not in the catalogue.
+    A trace records one hypervisor at a time. Raises UnsupportedError for a
+    family or name that is not in the catalogue.
     """
 
     def __init__(
@@ -126,124 +53,188 @@ class Trace:
         *,
         families: Collection[str] = (),
         names: Collection[str] = (),
+        threads: Collection[str | int] = (),
         keep: int = KEEP,
         slower_than: float = 0.0,
+        sink: Sink | None = None,
     ) -> None:
-        self.stream = stream
         wanted = {call.name for family in families for call in members(family)}
         wanted.update(lookup(name).name for name in names)
         self._wanted = wanted if families or names else None
-        self._records: deque[Record] = deque(maxlen=keep)
-        self._detailed = bool(keep) or stream is not None
+        self._threads = tuple(map(str, threads))
+        self._text = Text(stream) if stream is not None else None
+        self._stream = stream
+        sinks = [one for one in (self._text, sink) if one is not None]
+        self._prompt = bool(sinks or threads)
+        self.detailed = self._prompt or keep > 0
+        """Whether there are records, or totals only."""
+
         self._slower_than = int(slower_than * 1e9)
+        self._journal = Journal(keep, sinks)
+        # Of a thread's calls all count, but a thunk does not know them.
+        threshold = 0 if threads else self._slower_than
+        self._ring = RingSide(keep, self._prompt, threshold)
         self._totals: dict[str, Total] = {}
-        self._seq = 0
         self._began = time.monotonic_ns()
+        self._process = os.getpid()
+        self._writer: Writer | None = None
         # Reentrant, for a signal handler may ask for the counts.
         self._lock = threading.RLock()
+        self._collecting = threading.RLock()
 
     def wants(self, call: Hypercall) -> bool:
         """Whether calls of ``call`` are recorded."""
         return self._wanted is None or call.name in self._wanted
 
-    def wrap(self, call: Hypercall, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function``, recorded. It must not raise (see `guard`)."""
-        if call.noreturn:
-            note = self.note(call)
+    def attach(self, taps: Taps) -> None:
+        """Begin to record a hypervisor. UnsupportedError while it has another."""
+        with self._collecting:
+            if self._ring.attached:
+                raise UnsupportedError(
+                    "trace", "it records another hypervisor", "make one for each"
+                )
+            self._ring.attach(taps)
+        THREADS.look()
+        self._process = os.getpid()
+        if self._prompt:
+            self._writer = Writer(self.flush)
 
-            def noted(*values: Any) -> Any:
-                note(*values)
-                return function(*values)
+    def tap(self, call: Hypercall, target: int) -> int:
+        """The address of a thunk that records calls of C code at ``target``."""
+        with self._collecting:
+            return self._ring.aim(call, target)
 
-            return noted
+    def detach(self) -> None:
+        """The end of recording: no call comes any more."""
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer = None
+        with self._collecting, self._lock:
+            self._ring.detach()
+        if self._prompt:
+            self._collect()
 
-        clock = time.monotonic_ns
-        finish = self._finish
-
-        def traced(*values: Any) -> Any:
-            hold_thread_state()  # where C answers, nobody else has held it
-            start = clock()
-            result = function(*values)
-            finish(call, values, result, start, clock() - start)
-            return result
-
-        return traced
-
-    def note(self, call: Hypercall) -> Callable[..., int]:
-        """A function that records a call before it is made; it returns 1.
-
-        For calls that do not return, and those whose arguments cannot be
-        passed on by Python.
-        """
-
-        def noted(*values: Any) -> int:
-            try:
-                self._finish(call, values, None, time.monotonic_ns(), 0, False)
-            except BaseException:  # nothing may cross into C, nor stop the call
-                pass
-            return 1
-
-        return noted
-
-    def _finish(
+    def finish(
         self,
         call: Hypercall,
         values: Sequence[Any],
         result: Any,
         start: int,
-        duration: int,
-        returned: bool = True,
+        duration: int | None,
     ) -> None:
-        errno = int(result) if call.result is ERRNO and returned else 0
-        with self._lock:
-            total = self._totals.get(call.name)
-            if total is None:
-                total = self._totals[call.name] = Total()
-            total.calls += 1
-            total.errors += errno != 0
-            total.nanoseconds += duration
-        if not self._detailed or duration < self._slower_than:
+        """A call that Python has seen; ``duration`` is None if it won't return."""
+        if self._threads and not self._passes(THREADS.here()):
             return
-        thread, thread_name = thread_identity()
-        arguments = describe(call, values, live=True, done=returned and errno == 0)
-        if not returned:
-            shown = "?"
-        elif call.result.ctype is None:
-            shown = ""
-        else:
-            shown = call.result.show(result, View(live=True))
-        with self._lock:
-            self._seq += 1
-            record = Record(
-                self._seq,
-                thread,
-                thread_name,
+        returned, spent = duration is not None, duration or 0
+        errno = int(result) if call.fails_with_errno and returned else 0
+        self._count(call.name, errno, spent)
+        if not self.detailed or spent < self._slower_than:
+            return
+        if call.name == "rumpuser_thread_create":
+            THREADS.look(since=start)
+        self._journal.add(
+            Record(
+                0,
+                *THREADS.here(),
                 call.name,
-                arguments,
-                shown,
+                describe(call, values, live=True, done=returned and errno == 0),
+                show_result(call, result, returned=returned),
                 errno,
                 start - self._began,
-                duration,
+                spent,
             )
-            self._records.append(record)
-            if self.stream is not None:
-                try:
-                    self.stream.write(record.line() + "\n")
-                except (OSError, ValueError):  # closed, or a pipe without reader
-                    self.stream = None
+        )
+
+    def _count(self, name: str, errno: int, nanoseconds: int) -> None:
+        with self._lock:
+            total = self._totals.get(name)
+            if total is None:
+                total = self._totals[name] = Total()
+            total.calls += 1
+            total.errors += errno != 0
+            total.nanoseconds += nanoseconds
+
+    def _passes(self, identity: Identity) -> bool:
+        number, name = identity
+        wanted = self._threads
+        return str(number) in wanted or any(fnmatchcase(name, one) for one in wanted)
+
+    def flush(self) -> None:
+        """Hand on to stream and sink what has been recorded until now."""
+        if self._prompt:
+            self._collect(time.monotonic_ns() - self._began)
+
+    def _collect(self, until: int | None = None) -> None:
+        """Bring the records of both sides together, those that ended by then."""
+        with self._collecting:
+            if os.getpid() != self._process:  # what comes out twice is wrong
+                self._journal.sinks.clear()
+            self._ring.gather()
+            if self._ring.waiting:
+                THREADS.look()
+            records, skipped = self._ring.collect(self._began)
+            if self._threads:
+                records = self._of_threads(records)
+            self._journal.enter(records, skipped, self.lost, until)
+
+    def _of_threads(self, records: list[Record]) -> list[Record]:
+        """Those of the wanted threads that took long enough; count them all."""
+        found = []
+        for record in records:
+            if self._passes((record.thread, record.thread_name)):
+                self._count(record.name, record.errno, record.duration)
+                if record.duration >= self._slower_than:
+                    found.append(record)
+        return found
+
+    @property
+    def stream(self) -> TextIO | None:
+        """Where the text goes; None without, and once it could not be written."""
+        return self._stream if self._text in self._journal.sinks else None
 
     @property
     def records(self) -> list[Record]:
         """The newest records, oldest first."""
+        with self._collecting:
+            self._collect()
+            return list(self._journal.kept)
+
+    @property
+    def lost(self) -> int:
+        """Calls without a record: the ring was full, or its reader too slow.
+
+        What was dropped because newer records came (``keep``) is not lost.
+        """
         with self._lock:
-            return list(self._records)
+            return self._ring.lost + self._journal.lost
+
+    def totals(self) -> dict[str, Total]:
+        """Calls, errors and time by name, the most frequent first.
+
+        Of all calls, also where records were lost; but of threads, if it is
+        limited to some, only what has been recorded.
+        """
+        if self._threads:
+            self.flush()
+        totals: dict[str, Total] = {}
+        with self._lock:
+            add_totals(totals, self._totals)
+            if not self._threads:
+                add_totals(totals, self._ring.totals())
+        return dict(sorted(totals.items(), key=lambda item: (-item[1].calls, item[0])))
 
     def counts(self) -> dict[str, int]:
         """Calls by name, the most frequent first."""
         return {name: total.calls for name, total in self.totals().items()}
 
-    def totals(self) -> dict[str, Total]:
-        """Calls, errors and time by name, the most frequent first."""
-        with self._lock:
-            items = [(name, attrs.evolve(t)) for name, t in self._totals.items()]
-        return dict(sorted(items, key=lambda item: (-item[1].calls, item[0])))
+    def summary(self, sort: str = "time") -> str:
+        """A table like that of ``strace -c``, by time, calls, errors or name."""
+        return tracesummary.summary(self.totals(), self.lost, sort)
+
+    def chrome(self, file: str | os.PathLike[str] | TextIO) -> None:
+        """Write `records` as Chrome trace JSON, which Perfetto opens, to a file."""
+        if isinstance(file, (str, os.PathLike)):
+            with open(file, "w", encoding="utf-8") as stream:
+                tracechrome.write_chrome(stream, self.records, self.lost)
+        else:
+            tracechrome.write_chrome(file, self.records, self.lost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import threading
+import time
 
 import pytest
 
@@ -42,6 +43,9 @@ def test_a_task_is_a_pthread() -> None:
             assert one.native_id is not None
             assert tasks.pthread_of(one.native_id) == one.ident
         (task,) = set(tasks.task_ids()) - before
+        deadline = time.monotonic() + 20
+        while not tasks.pthread_of(task):  # it makes its list itself
+            assert time.monotonic() < deadline
         assert tasks.pthread_of(task) == made.value
     finally:
         over.set()

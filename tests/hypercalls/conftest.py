@@ -13,6 +13,7 @@ from rumphyper.kernel.libraries import Libraries
 from rumphyper.kernel.providers import LIBC
 from tests.hypercalls.blocks import BLOCK, Blocks
 from tests.hypercalls.support import Setup
+from tests.hypercalls.tracing import bind
 
 
 @pytest.fixture
@@ -47,6 +48,15 @@ def disk(tmp_path: Path) -> Iterator[int]:
     fd = os.open(path, os.O_RDWR)
     yield fd
     os.close(fd)
+
+
+@pytest.fixture
+def native() -> Iterator[Setup]:
+    """A hypervisor with some calls that C answers."""
+    setup = Setup()
+    bind(setup.hv)
+    yield setup
+    setup.hv.close()
 
 
 @pytest.fixture(scope="session")
