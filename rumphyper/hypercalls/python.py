@@ -20,6 +20,7 @@ from rumphyper.hypercalls.families.memory import Memory
 from rumphyper.hypercalls.families.param import Param
 from rumphyper.hypercalls.families.random import Random
 from rumphyper.hypercalls.families.shmif import Shmif
+from rumphyper.hypercalls.families.sysproxy import SysProxy
 from rumphyper.hypercalls.families.termination import Termination
 from rumphyper.hypercalls.families.threads import Threads
 from rumphyper.hypercalls.families.virtif import Source, Virtif
@@ -79,4 +80,5 @@ def python_families(
         use(Component)(upcalls),
         use(Virtif)(links, library),
         use(Shmif)(upcalls),
+        use(SysProxy)(upcalls),
     ]
