@@ -21,7 +21,7 @@ from rumphyper.kernel.providers import Provided, default_mode, provide
 NEEDED = ("net", "netinet")
 WANTED = (
     *("netinet6", "config", "local", "virtif", "shmif", "bridge"),
-    *("vfs", "tmpfs", "dev", "bpf"),
+    *("vfs", "tmpfs", "dev", "bpf", "sysproxy"),
 )
 """The default components: the second part as far as their libraries are there."""
 

@@ -28,12 +28,13 @@ from rumphyper.kernel.local import LocalTransport
 from rumphyper.kernel.lwp import Here
 from rumphyper.kernel.network import NetworkCalls
 from rumphyper.kernel.providers import Provided
+from rumphyper.kernel.serving import ServeCalls
 from rumphyper.kernel.shutdown import Closer, reboot
 from rumphyper.kernel.syscalls import argument, failed, result_type, symbol
 from rumphyper.kernel.versions import version_text
 
 
-class Kernel(NetworkCalls, ExposeCalls, Face):
+class Kernel(NetworkCalls, ExposeCalls, ServeCalls, Face):
     """The running NetBSD kernel; made by `boot`.
 
     Any thread may use it. Everything raises KernelClosedError once it is
@@ -195,6 +196,7 @@ class Kernel(NetworkCalls, ExposeCalls, Face):
     def _end(self) -> None:
         """What `close` has to do, in order; runs on the closer's thread."""
         try:
+            self._stop_serving()
             self.destroy_all()
         finally:
             self._down = True

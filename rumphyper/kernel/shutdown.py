@@ -74,6 +74,11 @@ class Closer:
         self._guard.release()
         atexit.unregister(self._at_exit)
 
+    def cancel(self) -> None:
+        """The kernel ends by itself: there is nothing left to be done."""
+        if self._once.acquire(blocking=False):
+            atexit.unregister(self._at_exit)
+
     def _at_exit(self) -> None:
         try:
             self.close()
