@@ -12,8 +12,9 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, TextIO
 
+from rumphyper.cli import serve
 from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
-from rumphyper.errors import RumphyperError, UnsupportedError
+from rumphyper.errors import RumphyperError
 from rumphyper.hypercalls.modes import MODES
 from rumphyper.kernel.boot import boot
 from rumphyper.kernel.tuning import TCP_BUFFER, set_tcp_buffers
@@ -68,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="show NetBSD's boot messages"
     )
-    parser.add_argument("--serve", metavar="URL", help="the system call proxy")
+    serve.configure(parser)
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     parser.add_argument("script", nargs="?", metavar="SCRIPT")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
@@ -80,12 +81,7 @@ def run(args: argparse.Namespace) -> int:
     Returns the script's exit status, 0 after Ctrl-C without a script, 130
     after Ctrl-C in one.
     """
-    if args.serve:
-        raise UnsupportedError(
-            f"--serve {args.serve}",
-            "the system call proxy is not in this version",
-            "run a script inside of the kernel's process",
-        )
+    serve.check(args)
     if args.script and not os.path.exists(args.script):
         raise RumphyperError(args.script, "no such script")
     specs = parse_all(args.interface)
@@ -124,12 +120,15 @@ class Session:
             kernel.interface("lo0").add_address(LOOPBACK)
         for spec in self.specs:
             spec.create(kernel)
+        how = serve.start(kernel, args)
         self.ready = True
+        if args.script or args.json:
+            print(how, end="", file=sys.stderr)
         if args.script:
             return run_script(args.script, args.arguments, kernel)
         if not args.json:
             show_interfaces(kernel, sys.stdout)
-            print("Ctrl-C ends it.", flush=True)
+            print(f"{how}Ctrl-C ends it.", flush=True)
         threading.Event().wait()
         return 0
 
