@@ -1,0 +1,1 @@
+"""The server of the syscall proxy before stock clients and hostile ones."""
