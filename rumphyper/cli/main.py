@@ -28,6 +28,7 @@ VERBS = {
     "echo": "answer ARP and pings on any link",
     "dump": "show or record the frames of a link",
     "hypercalls": "the catalogue of hypercalls",
+    "pci": "list, bind and look into PCI devices",
     "bench": "run the benchmarks",
 }
 
