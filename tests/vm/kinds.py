@@ -36,18 +36,26 @@ class Kind:
 
 PLAIN = Kind("plain")
 
+_CARDS = (
+    *("-device", "edu,dma_mask=0xffffffffffffffff"),
+    *("-netdev", "user,id=net0", "-device", "e1000,netdev=net0,romfile="),
+    *("-netdev", "user,id=net1", "-device", "e1000e,netdev=net1,romfile="),
+    *("-netdev", "user,id=net2"),
+    "-device",
+    "virtio-net-pci,netdev=net2,disable-legacy=on,iommu_platform=on,romfile=",
+)
+
 PCI = Kind(
     "pci",
     memory=1024,
     devices=(
         # It serves the devices that are named after it.
         *("-device", "intel-iommu,intremap=on"),
-        *("-device", "edu,dma_mask=0xffffffffffffffff"),
-        *("-netdev", "user,id=net0", "-device", "e1000,netdev=net0,romfile="),
-        *("-netdev", "user,id=net1", "-device", "e1000e,netdev=net1,romfile="),
-        *("-netdev", "user,id=net2"),
+        *_CARDS,
+        # Below a port it has PCI Express, and so a reset of its own.
+        *("-device", "pcie-root-port,id=port0,chassis=1"),
         "-device",
-        "virtio-net-pci,netdev=net2,disable-legacy=on,iommu_platform=on,romfile=",
+        "virtio-rng-pci,bus=port0,disable-legacy=on,iommu_platform=on",
     ),
     arguments=("intel_iommu=on", "hugepages=64"),
     modules=(
@@ -59,6 +67,15 @@ PCI = Kind(
         "virtio_net",
     ),
 )
+
+BARE_PCI = Kind(
+    "bare-pci",
+    memory=1024,
+    devices=_CARDS,
+    arguments=("hugepages=64",),
+    modules=("vfio-pci", "vfio_iommu_type1", "uio_pci_generic", "e1000", "e1000e"),
+)
+"""The same without an IOMMU."""
 
 XEN = Kind(
     "xen",
@@ -84,4 +101,4 @@ XEN = Kind(
     ),
 )
 
-KINDS = {kind.name: kind for kind in (PLAIN, PCI, XEN)}
+KINDS = {kind.name: kind for kind in (PLAIN, PCI, BARE_PCI, XEN)}

@@ -1,0 +1,33 @@
+"""What the doctor says of PCI, with an IOMMU and without."""
+
+from __future__ import annotations
+
+import pytest
+
+from rumphyper.doctor.pci import check_pci, check_uio, check_vfio
+from rumphyper.pci import Sysfs
+from tests.vm.pci import EDU, uio, vfio
+
+
+@pytest.mark.vm("pci")
+def test_with_an_iommu() -> None:
+    count = len(Sysfs().addresses())
+    assert (check_pci().status, check_pci().reason) == ("ready", f"{count} devices")
+    found = check_vfio()
+    assert found.status == "ready"
+    assert "IOMMU groups; no device is bound" in found.reason
+    with vfio(EDU) as device:
+        assert check_vfio().reason.endswith(f"bound: {device.address}")
+
+
+@pytest.mark.vm("bare-pci")
+def test_without_an_iommu() -> None:
+    found = check_vfio()
+    assert (found.status, found.reason) == (
+        "unsupported",
+        "the host has no IOMMU in use",
+    )
+    with uio(EDU) as device:
+        found = check_uio()
+        assert found.status == "ready"
+        assert f"uio_pci_generic; bound: {device.address}; 64 huge" in found.reason
