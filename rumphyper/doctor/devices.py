@@ -60,39 +60,6 @@ def check_xen() -> Finding:
     return not_built("xen", "its device nodes open")
 
 
-def check_vfio() -> Finding:
-    """Look for vfio's container and for groups to put in it."""
-    found = device(
-        "vfio",
-        "/dev/vfio/vfio",
-        "load the module: modprobe vfio-pci",
-        "run as root",
-    )
-    if found:
-        return found
-    groups = list(Path("/sys/kernel/iommu_groups").glob("*"))
-    if not groups:
-        return Finding(
-            "vfio",
-            "unsupported",
-            "the host has no IOMMU in use",
-            "switch it on (firmware; kernel argument intel_iommu=on) or use UIO",
-        )
-    return not_built("vfio", f"the host has {len(groups)} IOMMU groups")
-
-
-def check_uio() -> Finding:
-    """Look for the UIO class; its devices come when a device is bound."""
-    if not Path("/sys/class/uio").is_dir():
-        return Finding(
-            "uio",
-            "missing",
-            "the UIO modules are not loaded",
-            "load one: modprobe uio_pci_generic",
-        )
-    return not_built("uio", "its modules are loaded")
-
-
 def _first_line(path: str) -> str:
     try:
         with open(path, encoding="ascii", errors="replace") as file:

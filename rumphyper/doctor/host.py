@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from rumphyper.doctor import devices, links
+from rumphyper.doctor import devices, links, pci
 from rumphyper.doctor.finding import Finding
 from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.host import thunks
@@ -67,8 +67,9 @@ PROBES: tuple[Callable[[], Finding], ...] = (
     devices.check_netmap,
     devices.check_dpdk,
     devices.check_xen,
-    devices.check_vfio,
-    devices.check_uio,
+    pci.check_pci,
+    pci.check_vfio,
+    pci.check_uio,
     check_rump,
 )
 

@@ -13,7 +13,7 @@ from rumphyper.doctor.finding import device
 
 NAMES = [
     *("thunks", "shmif", "tap", "packet", "xdp", "netmap", "dpdk", "xen"),
-    *("vfio", "uio", "rump"),
+    *("pci", "vfio", "uio", "rump"),
 ]
 
 
