@@ -4,5 +4,5 @@
 of `harness.Row`; the module's name is the benchmark's name.
 """
 
-NAMES = ("shmif", "cas", "import", "tap", "netbsd", "hypercalls", "proxy")
+NAMES = ("shmif", "cas", "import", "tap", "netbsd", "hypercalls", "proxy", "pci")
 """The benchmarks in the order of the table; ``import`` lives in import_.py."""
