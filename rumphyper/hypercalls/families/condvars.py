@@ -78,10 +78,10 @@ class Condvars(Mutexes):
                 # CPU first, then the spin mutex: the order of everybody who
                 # takes it inside the kernel. The other way round deadlocks.
                 upcalls.backend_schedule(locks, mtx)
-                mutex.acquire()
+                mutex.take()
                 mutex.owner.value = self._carried.get(get_ident(), 0)
             else:
-                mutex.acquire()
+                mutex.take()
                 if mutex.tracked:
                     mutex.owner.value = self._carried.get(get_ident(), 0)
                 upcalls.backend_schedule(locks, mtx)
@@ -96,7 +96,7 @@ class Condvars(Mutexes):
         try:
             _sleep(condvar.waiters, mutex, mtx, -1)
         finally:
-            mutex.acquire()
+            mutex.take()
             if mutex.tracked:
                 mutex.owner.value = self._carried.get(get_ident(), 0)
             condvar.inside.pop()
@@ -129,15 +129,14 @@ def _sleep(waiters: deque[LockType], mutex: Mutex, mtx: int, until: float) -> bo
     waiter = allocate_lock()
     waiter.acquire()
     waiters.append(waiter)
-    try:
-        mutex.release()
-    except RuntimeError:
+    if mutex.free:
         waiters.remove(waiter)
         raise HypercallError(
             f"mutex {mtx:#x}",
             "a wait with a mutex that nobody holds",
             "a bug of the kernel",
-        ) from None
+        )
+    mutex.give()
     if until < 0:
         waiter.acquire()
         return True
