@@ -8,7 +8,10 @@ import resource
 import select
 import signal
 import struct
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +27,7 @@ from examples.edu import (
     LONGEST,
     Edu,
 )
-from rumphyper.pci import Container, Device, open_device, regs, unbind
+from rumphyper.pci import Container, Device, bind, open_device, regs, unbind
 from rumphyper.pci.capability import VendorCapability
 from rumphyper.pci.errors import DeviceClosedError
 from tests.vm.pci import (
@@ -240,6 +243,7 @@ def test_two_devices_of_one_container_share_memory() -> None:
 def test_messages_of_several_vectors() -> None:
     """e1000e's MSI-X: IVAR maps causes to vectors (82574 datasheet, 10.2.4)."""
     icr, ics, ims, ivar = (each // 4 for each in (0xC0, 0xC8, 0xD0, 0xE4))
+    eitr = 0xE8 // 4
     queue = {0: 1 << 20, 1: 1 << 22}  # RxQ0, TxQ0: their bits in the causes
     with vfio(E1000E) as device:
         assert device.interrupt_counts()["msix"] == 5
@@ -247,6 +251,8 @@ def test_messages_of_several_vectors() -> None:
         words = device.bar(0).view(32)
         vectors = device.interrupts("msix", 3)
         assert [each.vector for each in vectors] == [0, 1, 2]
+        for number in range(3):
+            words[eitr + number] = 1  # in 256 ns; QEMU makes it 128 us
         words[ivar] = 0x8 | 0 | (0x8 | 1) << 8 | (0x8 | 2) << 16
         words[ims] = queue[0] | queue[1]
         for number, cause in queue.items():
@@ -254,6 +260,8 @@ def test_messages_of_several_vectors() -> None:
             assert vectors[number].wait(10) == 1
             assert [each.read() for each in vectors] == [0, 0, 0]
             _ = words[icr]
+        # QEMU 7.2 aborts when MSI-X goes while it throttles a vector (EITR).
+        time.sleep(0.1)
 
 
 def test_a_register_that_reading_clears_keeps_its_value() -> None:
@@ -413,6 +421,28 @@ def test_opening_and_closing_leaves_nothing_behind() -> None:
     assert locked() == 0
     maps = Path("/proc/self/maps").read_text()
     assert "vfio" not in maps
+
+
+def test_the_example_runs() -> None:
+    place = address(EDU)
+    binding = bind(place, "vfio-pci")
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "examples/edu.py", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    binding.restore()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "identity 0x010000ed, 10! = 3628800",
+        "interrupt for causes 0x5",
+        "copied by DMA: b'hello'",
+    ]
 
 
 KILLED = """
