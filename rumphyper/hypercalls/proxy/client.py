@@ -28,8 +28,8 @@ class Client:
     """A connection, and the kernel's process behind it once it has shaken hands.
 
     Threads meet here by these rules. Who holds ``reading`` reads, and whenever
-    nobody does the poller watches the socket. Who holds ``using`` may take on
-    the process's main lwp. Whoever uses the socket or the process has entered
+    nobody does the poller watches the socket. Who holds ``main`` may make, use and
+    end the process's main lwp. Whoever uses the socket or the process has entered
     (`enter`, `leave`), so both last until the last one has left.
     """
 
@@ -49,20 +49,18 @@ class Client:
         self.numbers = itertools.count()
         """Of our own requests."""
 
-        self.signals: set[int] = set()
-        """To be raised in it."""
-
         self.reading = threading.Lock()
-        self.using = threading.Lock()
+        self.main = threading.Lock()
         self.gone = False
         self.executing = False
-        """Whether it waits in an exec for its system calls to end."""
+        """Whether it is becoming another program, and its calls have to end."""
 
         self._limits = limits
         self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._calls = 0
         self._then: Then | None = None
+        self._signals: set[int] = set()
         # Every wait for the client ends, whichever call of it that is.
         whole, part = divmod(limits.patience, 1)
         timeout = _TIMEVAL.pack(int(whole), int(part * 1e6))
@@ -102,6 +100,27 @@ class Client:
                 return then
             self._then = then
             return None
+
+    def add_signal(self, signo: int) -> bool:
+        """Keep a signal to be raised in the client; whether it is the first."""
+        with self._lock:
+            first = not self._signals
+            self._signals.add(signo)
+            return first
+
+    def take_signals(self) -> set[int]:
+        """What was kept, each once, as a process keeps them."""
+        with self._lock:
+            signals, self._signals = self._signals, set()
+            return signals
+
+    def execute(self) -> None:
+        """Nobody else enters, all waits end: the program asked is no more.
+
+        For the thread that reads.
+        """
+        self.executing = True
+        self.stream.abandon()
 
     def die(self) -> bool:
         """Nobody enters any more, all waits end; False if it was dead before."""

@@ -144,3 +144,8 @@ def describe(cls: int, type: int) -> str:
     """What a message calls a frame, whatever the numbers are: "COPYIN request"."""
     kind = TYPES[type] if type < len(TYPES) else f"type {type}"
     return f"{kind} {CLASSES[cls] if cls < len(CLASSES) else f'of class {cls}'}"
+
+
+def is_exec(frame: Frame) -> bool:
+    """Whether the client says that it has become another program."""
+    return (frame.cls, frame.type, frame.word) == (REQ, HANDSHAKE, EXEC)

@@ -10,6 +10,7 @@ Facts: NetBSD lib/librumpuser/rumpuser_sp.c (handlereq, serv_handleexec).
 from __future__ import annotations
 
 import functools
+import math
 import secrets
 import socket
 import threading
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, NoReturn
 import attrs
 
 from rumphyper.errors import ProtocolError
-from rumphyper.hypercalls.errno import describe
 from rumphyper.hypercalls.proxy.abi import Abi
 from rumphyper.hypercalls.proxy.frames import (
     AUTH,
@@ -90,49 +90,55 @@ class Handshakes:
 
     def _guest(self, worker: Worker, client: Client, frame: Frame) -> None:
         abi, name = self._choose(client.socket), _name(frame.body)
-        self._establish(
-            client, frame, lambda: Process.guest(worker, abi, client.handle, name)
-        )
+
+        def make() -> Process | int:
+            made = Process.guest(worker, abi, client.handle, name)
+            return made or ERR_RFORK_FAILED
+
+        self._establish(client, frame, make)
+
+    def _fork(self, worker: Worker, client: Client, frame: Frame) -> None:
+        if len(frame.body) != FORK.size:
+            self._refuse(client, frame, ERR_MALFORMED_REQUEST, "a wrong length")
+        secret, cancel = FORK.unpack(frame.body)
+
+        def make() -> Process | int:
+            with self._lock:
+                prefork = self._preforks.pop(secret, None)
+            if prefork is None:
+                return ERR_INVALID_PREFORK
+            if cancel:
+                worker.discard(prefork.lwp)
+                raise EOFError
+            made = Process.adopt(worker, prefork.abi, client.handle, prefork.lwp)
+            return made or ERR_RFORK_FAILED
+
+        self._establish(client, frame, make)
 
     def _establish(
         self, client: Client, frame: Frame, make: Callable[[], Process | int]
     ) -> None:
-        with client.using:
+        """Give the client the process that ``make`` makes, or its error."""
+        with client.main:
             if client.gone:
                 return
             made = make()
             if isinstance(made, Process):
                 client.process = made
         if isinstance(made, int):
-            self._refuse(client, frame, ERR_RFORK_FAILED, describe(made))
+            why = (
+                "no such fork" if made == ERR_INVALID_PREFORK else "the kernel refused"
+            )
+            self._refuse(client, frame, made, why)
         _welcome(client, frame.reqno)
-
-    def _fork(self, worker: Worker, client: Client, frame: Frame) -> None:
-        if len(frame.body) != FORK.size:
-            self._refuse(client, frame, ERR_MALFORMED_REQUEST, "a wrong length")
-        secret, cancel = FORK.unpack(frame.body)
-        with self._lock:
-            prefork = self._preforks.pop(secret, None)
-        if prefork is None:
-            self._refuse(client, frame, ERR_INVALID_PREFORK, "no such fork")
-        if cancel:
-            worker.discard(prefork.lwp)
-            raise EOFError
-        abi, lwp = prefork.abi, prefork.lwp
-        self._establish(
-            client, frame, lambda: Process.adopt(worker, abi, client.handle, lwp)
-        )
 
     def _prefork(
         self, worker: Worker, client: Client, process: Process, frame: Frame
     ) -> None:
-        self._expire(worker)
-        with self._lock:
-            count = sum(p.parent is client for p in self._preforks.values())
-        if count >= self._server.limits.preforks:
+        if not self._make_room(worker, client):
             client.send(pack(frame.reqno, ERROR, 0, ERR_NOMEM))
             return
-        with client.using:
+        with client.main:
             if client.gone:
                 return
             error, lwp = process.fork(worker, client.handle)
@@ -144,17 +150,22 @@ class Handshakes:
             self._preforks[secret] = Prefork(lwp, process.abi, client)
         client.send(pack(frame.reqno, RESP, PREFORK, 0, secret))
 
-    def _expire(self, worker: Worker) -> None:
-        """End copies whose parent has long been gone: their child never came."""
-        long_ago = time.monotonic() - self._server.limits.orphanage
+    def _make_room(self, worker: Worker, client: Client) -> bool:
+        """End copies that nobody will claim; whether there is room for one more."""
+        limits = self._server.limits
+        long_ago = time.monotonic() - limits.orphanage
+        over: list[Prefork] = []
         with self._lock:
-            over = [
-                self._preforks.pop(secret)
-                for secret, prefork in list(self._preforks.items())
-                if prefork.parent.died < long_ago
-            ]
+            every = list(self._preforks.items())
+            for secret, prefork in every:  # the oldest first
+                full = len(self._preforks) >= limits.orphans
+                if prefork.parent.died < (math.inf if full else long_ago):
+                    over.append(self._preforks.pop(secret))
+            mine = sum(p.parent is client for p in self._preforks.values())
+            room = mine < limits.preforks and len(self._preforks) < limits.orphans
         for prefork in over:
             worker.discard(prefork.lwp)
+        return room
 
     def end(self, worker: Worker) -> None:
         """End all copies."""
@@ -167,16 +178,15 @@ class Handshakes:
     def _exec(
         self, worker: Worker, client: Client, process: Process, frame: Frame
     ) -> None:
-        with client.using:
+        with client.main:
             if client.gone:
                 return
-            client.executing = True
             process.wake(worker)
         client.when_left(functools.partial(self._executed, frame))
 
     def _executed(self, frame: Frame, worker: Worker, client: Client) -> None:
         """The calls of the old program have ended."""
-        with client.using:
+        with client.main:
             if client.gone or client.process is None:
                 return
             client.process.executed(worker, _name(frame.body))

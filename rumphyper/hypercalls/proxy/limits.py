@@ -24,6 +24,9 @@ class Limits:
     preforks: int = 64
     """Forks of one client that no child has claimed."""
 
+    orphans: int = 1024
+    """Unclaimed forks of all clients."""
+
     spare: int = 8
     """Idle threads that are kept."""
 

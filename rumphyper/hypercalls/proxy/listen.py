@@ -74,7 +74,8 @@ class Listener:
         """The next client's connection, blocking; BlockingIOError without one."""
         connection, _ = self.socket.accept()
         if connection.family == socket.AF_INET:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # it may have gone again
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def close(self) -> None:

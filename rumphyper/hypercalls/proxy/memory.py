@@ -89,7 +89,7 @@ class ClientMemory:
         if call is None or call.client.handle != handle:
             return self._copyout(handle, laddr, raddr, length)
         client = call.client
-        if client.gone:
+        if client.gone or client.executing:
             return Errno.EFAULT
         out = call.out
         if len(out) + length > GATHERED:
@@ -115,7 +115,7 @@ class ClientMemory:
         call = self._here.call
         inside = call is not None and call.client.handle == handle
         client = call.client if call and inside else self._clients.get(handle)
-        if client is None or (not inside and client.enter()):
+        if client is None or client.executing or (not inside and client.enter()):
             return Errno.EFAULT
         locks = upcalls.give_up()
         try:
@@ -132,7 +132,7 @@ class ClientMemory:
         def act(client: Client) -> bool:
             number = next(client.numbers)
             client.answers[number] = answer
-            if client.gone:
+            if client.gone or client.executing:
                 # Whoever reads may have it already, and be writing.
                 if client.answers.pop(number, None) is None:
                     answer.wait()

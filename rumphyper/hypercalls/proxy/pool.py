@@ -103,6 +103,17 @@ class Pool:
         self._jobs.append(job)
         os.eventfd_write(self._bell, 1)
 
+    def finish(self, job: Job, patience: float) -> None:
+        """Let a worker do ``job``, and wait for its end."""
+        done = threading.Event()
+
+        def run(worker: Worker) -> None:
+            job(worker)
+            done.set()
+
+        self.post(run)
+        done.wait(patience)
+
     def stop(self, patience: float) -> None:
         """End the threads; those that sleep in the kernel are left behind."""
         with self._lock:

@@ -78,21 +78,24 @@ class Process:
         self.abi = abi
         self.pid = pid
         self._main = main  # never runs calls, so it can always be taken on
+        self._woken = False
         self._kept: list[int] = []
 
     @classmethod
-    def guest(cls, worker: Worker, abi: Abi, client: int, name: bytes) -> Process | int:
-        """A process without parents for ``client``; or NetBSD's errno."""
+    def guest(
+        cls, worker: Worker, abi: Abi, client: int, name: bytes
+    ) -> Process | None:
+        """A process without parents for ``client``; None if the kernel refuses."""
         upcalls = worker.upcalls
         with abi.making():
             upcalls.schedule()
             error = upcalls.lwproc_rfork(client, CLEAR, name)
-            made = error or cls._forked(worker, abi)
+            made = None if error else cls._forked(worker, abi)
             upcalls.unschedule()
         return made
 
     @classmethod
-    def adopt(cls, worker: Worker, abi: Abi, client: int, lwp: int) -> Process | int:
+    def adopt(cls, worker: Worker, abi: Abi, client: int, lwp: int) -> Process | None:
         """For ``client`` what `fork` has made; ``lwp`` is used up."""
         upcalls = worker.upcalls
         with abi.making():
@@ -100,8 +103,8 @@ class Process:
             # It has the descriptors, but belongs to the client that forked.
             upcalls.lwproc_switch(lwp)
             error = upcalls.lwproc_rfork(client, SHARE, None)
-            made = error or cls._forked(worker, abi)
-            if not error:
+            made = None if error else cls._forked(worker, abi)
+            if made is not None:
                 upcalls.lwproc_switch(lwp)
             upcalls.lwproc_release()
             upcalls.lwproc_switch(worker.home)
@@ -161,6 +164,9 @@ class Process:
 
     def wake(self, worker: Worker) -> None:
         """Let all calls that sleep come back; no new ones until `executed`."""
+        if self._woken:
+            return
+        self._woken = True
         upcalls = worker.upcalls
         upcalls.schedule()
         upcalls.lwproc_switch(self._main)
@@ -177,6 +183,7 @@ class Process:
         upcalls.execnotify(name)
         upcalls.lwproc_switch(worker.home)
         upcalls.unschedule()
+        self._woken = False
 
     def end(self, worker: Worker) -> None:
         """After `wake`: the process is no more, its descriptors are closed."""

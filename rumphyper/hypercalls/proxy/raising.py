@@ -25,19 +25,20 @@ def raise_signal(server: Server, handle: int, signo: int) -> int:
     if call is not None and call.client is client:
         call.out += _frame(client, signo)  # in time for the errno of the call
         return 0
-    first = not client.signals
-    client.signals.add(signo)
-    if first:
+    if client.add_signal(signo):
         server.pool.post(lambda worker: _send(server, client))
     return 0
 
 
 def _send(server: Server, client: Client) -> None:
-    with server.using(client) as refused:
-        while client.signals:
-            frame = _frame(client, client.signals.pop())
-            if not refused:
-                client.send(frame)
+    with server.entered(client) as refused:
+        if refused:
+            return
+        frames = [_frame(client, signo) for signo in client.take_signals()]
+        try:
+            client.send(b"".join(frames))
+        except OSError as error:
+            server.fail(client, error)
 
 
 def _frame(client: Client, signo: int) -> bytes:

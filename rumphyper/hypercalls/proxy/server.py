@@ -23,12 +23,11 @@ from rumphyper.hypercalls.proxy.frames import (
     ERR_INEXEC,
     ERR_TRYAGAIN,
     ERROR,
-    EXEC,
-    HANDSHAKE,
     RESP,
     SYSCALL,
     SYSRESP,
     Frame,
+    is_exec,
     pack,
 )
 from rumphyper.hypercalls.proxy.handshakes import Handshakes
@@ -37,9 +36,6 @@ from rumphyper.hypercalls.proxy.listen import Listener
 from rumphyper.hypercalls.proxy.pool import Pool
 from rumphyper.hypercalls.proxy.process import Worker
 from rumphyper.hypercalls.upcalls import Upcalls
-
-PROBLEMS = (OSError, EOFError, ProtocolError)
-"""What ends a connection, and nothing else."""
 
 END = 2.0
 """Seconds that clients' calls, then threads, may take to end."""
@@ -89,7 +85,9 @@ class Server:
         try:
             self.pool.start()
         except BaseException:
-            self.close()
+            self._closing = True
+            self.listener.close()
+            self.pool.stop(END)
             raise
         self.pool.add(self._arrivals.fd)
 
@@ -104,7 +102,7 @@ class Server:
             self.fail(client, EOFError())
         with self._fewer:
             self._fewer.wait_for(lambda: not self.clients, END)
-        self.pool.post(self.handshakes.end)
+        self.pool.finish(self.handshakes.end, END)
         self.pool.stop(END)
 
     def farewell(self, handle: int) -> None:
@@ -152,7 +150,7 @@ class Server:
                     self.handshakes.handle(worker, client, frame)
         except BlockingIOError:
             pass
-        except PROBLEMS as error:
+        except Exception as error:
             problem = error
         client.reading.release()
         self.pool.watch(fd)
@@ -173,8 +171,8 @@ class Server:
         """Enter for a request, or refuse it; for the thread that reads it."""
         refused = client.enter()
         if not refused:
-            if frame.type == HANDSHAKE and frame.word == EXEC:
-                client.stream.abandon()  # the program that was asked is no more
+            if is_exec(frame) and client.process is not None:
+                client.execute()
             return True
         if refused == Errno.ENOTCONN:
             pass
@@ -191,7 +189,7 @@ class Server:
         else:
             try:
                 self.handshakes.handle(worker, client, frame)
-            except PROBLEMS as error:
+            except Exception as error:
                 self.fail(client, error)
         self.leave(worker, client)
 
@@ -215,13 +213,13 @@ class Server:
                 result = _result(reqno, *words)
             if not (client.gone or client.executing):
                 client.send(call.out + result)
-        except PROBLEMS as error:
+        except Exception as error:
             self.fail(client, error)
 
     # Clients go
 
     @contextlib.contextmanager
-    def using(self, client: Client) -> Iterator[int]:
+    def entered(self, client: Client) -> Iterator[int]:
         """Enter and leave on any thread; gives the errno of a refusal, or 0."""
         refused = client.enter()
         try:
@@ -256,11 +254,13 @@ class Server:
             self.report("a client was cut off: it does not take or answer what it gets")
         elif isinstance(problem, ProtocolError):
             self.report(f"a client was cut off: {problem}")
+        elif not isinstance(problem, (OSError, EOFError)):  # it has just gone
+            self._failed(problem)
         self.pool.post(lambda worker: self._bury(worker, client))
 
     def _bury(self, worker: Worker, client: Client) -> None:
-        with client.using:
-            if client.process is not None and not client.executing:
+        with client.main:
+            if client.process is not None:
                 client.process.wake(worker)
         then = client.when_left(self._free)
         if then is not None:
