@@ -1,8 +1,11 @@
 """What a process of bench proxy does.
 
 ``proxy_task.py serve URL``: the stock server, of librumpuser and librump alone.
+``proxy_task.py serve-ours URL``: rumphyper's server of a kernel of the same parts.
 ``proxy_task.py measure URL TURNS``: two clients of it, turn by turn; prints one
 JSON object with the pairs of microseconds a call, by case.
+``proxy_task.py drive URL``: the stock client; for each case that it reads from its
+standard input it makes a burst of calls and prints the microseconds a call.
 """
 
 from __future__ import annotations
@@ -34,6 +37,15 @@ def serve(url: str) -> None:
     for error in (rump.rump_init(), rump.rump_init_server(url.encode())):
         if error:
             raise SystemExit(f"the stock server does not start: {error}")
+    signal.pause()
+
+
+def serve_ours(url: str) -> None:
+    """The same by rumphyper, as its users start it."""
+    import rumphyper
+
+    names = [name for name in SERVER if name not in ("rumpuser", "rump")]
+    rumphyper.boot(names).serve(url)
     signal.pause()
 
 
@@ -97,8 +109,19 @@ def measure(url: str, turns: int) -> None:
     os._exit(0)
 
 
+def drive(url: str) -> None:
+    """Do the bursts that are asked for."""
+    calls = theirs(url)
+    gc.disable()
+    for line in sys.stdin:
+        print(burst(calls[line.strip()]), flush=True)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(sys.argv[2])
-    else:
-        measure(sys.argv[2], int(sys.argv[3]))
+    tasks: dict[str, Callable[..., None]] = {
+        "serve": serve,
+        "serve-ours": serve_ours,
+        "measure": lambda url, turns: measure(url, int(turns)),
+        "drive": drive,
+    }
+    tasks[sys.argv[1]](*sys.argv[2:])
