@@ -72,15 +72,26 @@ def stock_server(scheme: str = "unix") -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def library_server(scheme: str = "unix") -> Iterator[Served]:
-    """The stock server's code in a kernel that this package has booted."""
+def library_server(scheme: str = "unix", mode: str = "native") -> Iterator[Served]:
+    """A kernel that this package has booted, with the stock server's code."""
     require_rump()
-    command = [sys.executable, "-m", "tests.real.proxy_server"]
+    command = [sys.executable, "-m", "tests.real.proxy_server", mode]
     with _running(command, scheme) as served:
         yield served
 
 
-SERVERS = {"rump_server": stock_server, "libraries": library_server}
+@contextlib.contextmanager
+def our_server(scheme: str = "unix") -> Iterator[Served]:
+    """This package's server."""
+    with library_server(scheme, "hybrid") as served:
+        yield attrs.evolve(served, understands_refusals=True)
+
+
+SERVERS = {
+    "rump_server": stock_server,
+    "libraries": library_server,
+    "rumphyper": our_server,
+}
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
-"""The stock server's code without its program: librumpuser's, on our loading.
+"""A server that is no program of NetBSD's: a kernel that this package has booted.
 
-    python -m tests.real.proxy_server URL
+    python -m tests.real.proxy_server MODE URL
 
-Boots NetBSD with native hypercalls, has it serve URL and sleeps until killed.
+Boots NetBSD, has it serve URL and sleeps until killed. In the mode ``native`` it
+is the stock server's code (librumpuser's), otherwise this package's.
 """
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 
@@ -15,16 +15,11 @@ import rumphyper
 from rumphyper.kernel.boot import NEEDED, WANTED
 
 
-def main(url: str) -> None:
-    kernel = rumphyper.boot(
-        (*NEEDED, *WANTED, "fifofs", "sysproxy"), hypercalls="native"
-    )
-    serve = kernel.function("rump_init_server", ctypes.c_int, ctypes.c_char_p)
-    error = kernel.invoke(serve, url.encode())
-    if error:
-        sys.exit(f"rump_init_server failed with {error}")
+def main(mode: str, url: str) -> None:
+    kernel = rumphyper.boot((*NEEDED, *WANTED, "fifofs"), hypercalls=mode)
+    kernel.serve(url)
     signal.pause()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
