@@ -6,10 +6,6 @@ CPU. Taking a mutex tries pthread_mutex_trylock(3) first, and only when that
 fails does Python give up the virtual CPU and wait. Reader/writer locks are
 Python's. As in the stock library, a handle that never was one crashes.
 
-A debugging kernel asks for owners all the time (two of five hypercalls of its
-TCP): that is answered by a callback of its own, which looks at memory as one
-large array and makes no object. It halves the time of a call.
-
 Facts: rumpuser(3); NetBSD lib/librumpuser/rumpuser_pth.c.
 """
 
@@ -17,12 +13,19 @@ from __future__ import annotations
 
 import ctypes
 import time
-from _thread import get_native_id
+from _thread import get_ident, get_native_id
 from typing import TYPE_CHECKING, Any
 
 from rumphyper.errors import UnsupportedError
 from rumphyper.host.thunks import ThunkBuilder
 from rumphyper.hypercalls.errno import Errno
+from rumphyper.hypercalls.families.libc_owner import (
+    WORDS,
+    OwnerNotes,
+    forget,
+    note,
+    works,
+)
 from rumphyper.hypercalls.families.lwp import CLEAR, SET, Lwp
 from rumphyper.hypercalls.families.pthreads import (
     OWNER,
@@ -40,9 +43,6 @@ if TYPE_CHECKING:
     from rumphyper.hypercalls.hypervisor import Hypervisor
 
 SPIN, KMUTEX = 1, 2
-
-WORDS = (ctypes.c_size_t * (1 << 59)).from_address(0)
-"""All memory, in words of 64 bits: by the address shifted by three."""
 
 IDS = (ctypes.c_uint * (1 << 60)).from_address(0)
 """All memory, in words of 32 bits: by the address shifted by two."""
@@ -115,9 +115,12 @@ class LibcLocks(RWLocks, Family):
         self.mutex_enter = self._thunk.address
         self.mutex_enter_nowrap = address_of("pthread_mutex_lock")
         self.mutex_tryenter = address_of("pthread_mutex_trylock")
+        self._asked = self._make_asked()
+        self.mutex_owner = ctypes.cast(self._asked, ctypes.c_void_p).value or 0
         self.mutex_exit = address_of("pthread_mutex_unlock")
-        self._tell_owner = self._make_owner()
-        self.mutex_owner = ctypes.cast(self._tell_owner, ctypes.c_void_p).value
+        if works():
+            notes = OwnerNotes(self.mutex_owner)
+            self.mutex_owner, self.mutex_exit = notes.owner, notes.exit
         self.cv_wait_nowrap = address_of("pthread_cond_wait")
         self.cv_signal = address_of("pthread_cond_signal")
         self.cv_broadcast = address_of("pthread_cond_broadcast")
@@ -131,6 +134,7 @@ class LibcLocks(RWLocks, Family):
         if not flags & (SPIN | KMUTEX):
             raise HypercallError(f"mutex flags {flags:#x}", "neither SPIN nor KMUTEX")
         address = self._libc.make_mutex()
+        forget(address)
         self._mutexes[address] = Mutex(flags, address)
         mtxp[0] = address
 
@@ -159,12 +163,14 @@ class LibcLocks(RWLocks, Family):
         self._libc.mutex_destroy(mtx)
         self._libc.free(mtx)
 
-    def _make_owner(self) -> Any:
-        """C code for mutex_owner: the lwp of the thread that holds a KMUTEX."""
-        words, ids, find = WORDS, IDS, self._by_id.get
+    def _make_asked(self) -> Any:
+        """C code for mutex_owner by Python: the lwp of a thread by its id."""
+        words, ids, find, here = WORDS, IDS, self._by_id.get, self._carried.get
 
         def mutex_owner(mtx: int, lp: int) -> None:
-            words[lp >> 3] = find(ids[mtx + OWNER >> 2], 0)
+            lwp = words[lp >> 3] = find(ids[mtx + OWNER >> 2], 0)
+            if lwp and lwp == here(get_ident()):  # so nobody gives it back meanwhile
+                note(mtx, lwp)
 
         return ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t)(mutex_owner)
 
@@ -203,6 +209,7 @@ class LibcLocks(RWLocks, Family):
         inside.append(None)
         upcalls = self.upcalls
         locks = upcalls.give_up(mtx)
+        forget(mtx)
         if until is None:
             error = libc.cond_wait(cv, mtx)
         else:
@@ -210,7 +217,7 @@ class LibcLocks(RWLocks, Family):
         if mutex.spin and mutex.tracked:
             # CPU first, then the spin mutex: the order of everybody who takes
             # it inside the kernel. The other way round deadlocks.
-            libc.mutex_unlock(mtx)
+            libc.mutex_unlock(mtx)  # nobody has asked since
             upcalls.backend_schedule(locks, mtx)
             libc.mutex_lock(mtx)
         else:

@@ -15,8 +15,8 @@ from typing import Any
 from rumphyper.errors import UnsupportedError
 from rumphyper.host.libc import libc
 
-ROOM = 64
-"""Octets for a mutex or a condition variable: more than any Linux libc's."""
+ROOM = 256
+"""Octets for a mutex with notes behind it (libc_owner.py), or a condition variable."""
 
 OWNER = 8
 """Where in a mutex its owner's thread id is."""
