@@ -87,6 +87,9 @@ class Upcalls:
     loaded: bool = False
     """Whether a kernel has given its table."""
 
+    _cells: list[tuple[ctypes.c_int, Any]] = attrs.field(factory=list)
+    """Where kernels write how many locks were given up: made once, used again."""
+
     def load(self, address: int) -> None:
         """Copy the table at ``address``; missing (NULL) entries stay no-ops."""
         table = Hyperup.from_address(address)
@@ -99,9 +102,15 @@ class Upcalls:
 
     def give_up(self, interlock: int = 0) -> int:
         """Give up the virtual CPU; returns the kernel locks to be taken again."""
-        locks = _int(0)
-        self.backend_unschedule(0, ctypes.byref(locks), interlock)
-        return locks.value
+        try:
+            cell = self._cells.pop()
+        except IndexError:
+            number = _int(0)
+            cell = number, ctypes.byref(number)
+        self.backend_unschedule(0, cell[1], interlock)
+        locks = cell[0].value
+        self._cells.append(cell)
+        return locks
 
     def take(self, locks: int, interlock: int = 0) -> None:
         """Get a virtual CPU and ``locks`` kernel locks back."""

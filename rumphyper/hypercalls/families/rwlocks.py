@@ -80,9 +80,12 @@ class RWLocks:
     def rw_enter(self, kind: int, rw: int) -> None:
         """Take the lock; wait for it without the virtual CPU."""
         lock = self._rwlocks[rw]
-        lwp = self._carried.get(get_ident(), 0)
-        _check(kind)
         with lock.guard:
+            if kind == READER and not lock.writing:  # what nearly every call is
+                lock.readers += 1
+                return
+            _check(kind)
+            lwp = self._carried.get(get_ident(), 0)
             if lock.take(kind, lwp):
                 return
             if lock.writing and lwp and lock.writer == lwp:
@@ -144,7 +147,8 @@ class RWLocks:
                 self._check_writer(lock, rw)
                 lock.writing = False
                 lock.writer = 0
-            lock.hand_over()
+            if lock.queue:
+                lock.hand_over()
 
     def rw_destroy(self, rw: int) -> None:
         """Free a lock that nobody holds."""
@@ -158,10 +162,10 @@ class RWLocks:
     def rw_held(self, kind: int, rw: int, heldp: Any) -> None:
         """How many readers there are, or whether the calling lwp is the writer."""
         lock = self._rwlocks[rw]
-        _check(kind)
         if kind == READER:
             heldp[0] = lock.readers
         else:
+            _check(kind)
             heldp[0] = lock.writing and lock.writer == self._carried.get(get_ident(), 0)
 
     def _check_writer(self, lock: RWLock, rw: int) -> None:
