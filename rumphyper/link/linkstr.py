@@ -40,6 +40,9 @@ SCHEMES = {
         Scheme("tap", "tap:NAME", "rumphyper.link.tap", "open_tap"),
         Scheme("shmif", "shmif:PATH", "rumphyper.link.shmif", "open_shmif"),
         Scheme("pcap", "pcap:FILE", "rumphyper.link.pcap", "open_pcap"),
+        Scheme(
+            "faulty", "faulty:SETTINGS:LINKSTR", "rumphyper.link.faulty", "open_faulty"
+        ),
     )
 }
 """The schemes that this version opens, by name."""
