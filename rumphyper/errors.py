@@ -81,6 +81,17 @@ class UrlError(RumphyperError, ValueError):
     """A URL of a syscall proxy that does not parse."""
 
 
+class FaultError(RumphyperError, ValueError):
+    """A fault that does not parse, or that its hypercall cannot have."""
+
+
+class RecordingError(RumphyperError, ValueError):
+    """A file of recorded hypercalls that breaks its format.
+
+    The text names the file, the line and what was found.
+    """
+
+
 class LibraryError(RumphyperError):
     """A rump kernel library is missing, or does not fit this host or its kin.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rumphyper.hypercalls.family import Family
+from rumphyper.hypercalls.faults import Fault, parse_fault
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.python import python_families
 from rumphyper.hypercalls.report import Reporter
@@ -100,6 +101,13 @@ class Setup:
         self.call(name, ctypes.byref(handle), *values)
         assert handle.value
         return handle.value
+
+
+def put(setup: Setup, text: str) -> Fault:
+    """Attach the fault that ``text`` describes."""
+    fault = parse_fault(text)
+    fault.attach(setup.hv)
+    return fault
 
 
 def shared_object(folder: Path, source: str) -> ctypes.CDLL:
