@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from rumphyper.errors import RumphyperError, UnsupportedError
+from rumphyper.hypercalls.faults import Attachment
 from rumphyper.hypercalls.modes import check_mode
 from rumphyper.hypercalls.override import Override
 from rumphyper.hypercalls.trace import Trace
+from rumphyper.kernel.attachments import read_attachments, run_init
 from rumphyper.kernel.interrupt import GUARD, Guard, no_signals
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
@@ -60,6 +62,7 @@ def boot(
     verbose: bool = False,
     trace: Trace | None = None,
     console: Callable[[str], object] | None = None,
+    faults: Iterable[str | Attachment] = (),
 ) -> Kernel:
     """Boot NetBSD in this process and return the kernel.
 
@@ -72,7 +75,8 @@ def boot(
     (default: RUMP_NCPU in the environment, else 2); ``verbose`` shows NetBSD's
     boot messages. ``trace`` records hypercalls from the first one on.
     ``console`` gets what the kernel prints, in lines; by default that goes to
-    the process's standard output.
+    the process's standard output. ``faults`` are what goes wrong on purpose, in
+    words or as objects, and recorders and replays: see docs/faults.md.
 
     Raises LibraryError when libraries are missing or do not fit together,
     UnsupportedError for an unknown mode and for overrides that cannot work (a
@@ -91,6 +95,7 @@ def boot(
                 _spoiled or "this process has booted one before",
                 "one process can boot once: start another process",
             )
+        attachments = read_attachments(faults)
         libraries = Libraries()
         names = default_components(libraries) if components is None else components
         plan = libraries.plan(names)
@@ -100,7 +105,12 @@ def boot(
         with GUARD:
             mode = hypercalls or default_mode(libraries)
             provided = provide(mode, libraries, override, trace, console)
-            _kernel = _start(plan, GUARD, provided, settings)
+            try:
+                provided.put_before(attachments)
+                _kernel = _start(plan, GUARD, provided, settings)
+            except BaseException:
+                provided.end_attachments()
+                raise
             _kernel.quiet = not verbose and console is None
         return _kernel
 
@@ -112,14 +122,15 @@ def _start(
     library = load(plan)
     drivers = (part.path for part in plan.order if part.name == "shmif")
     provided.attach(library, next(drivers, None))
+    _spoiled = "a boot in this process failed"
     with environment(settings), no_signals():
         start = time.perf_counter()
-        error = library.rump_init()
+        error = run_init(library.rump_init, provided.attachments)
         elapsed = time.perf_counter() - start
     if error:
-        _spoiled = "a boot in this process failed"
         provided.check_version(plan.order[0].path)
         raise RumphyperError("the rump kernel", f"rump_init failed with {error}")
+    _spoiled = ""
     kernel = Kernel(library, plan, guard, provided)
     kernel.started_in = elapsed
     return kernel

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from typing_extensions import Self
 
 from rumphyper.errors import KernelClosedError, KernelError
 from rumphyper.hypercalls.errno import to_host
+from rumphyper.hypercalls.faults import Attachment
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.kernel.expose import ExposeCalls
 from rumphyper.kernel.face import Face
@@ -87,6 +89,11 @@ class Kernel(NetworkCalls, ExposeCalls, ServeCalls, Face):
     def hypervisor(self) -> Hypervisor:
         """What answers the kernel's hypercalls."""
         return self.provided.hypervisor
+
+    @property
+    def attachments(self) -> Sequence[Attachment]:
+        """The faults, recorders and replays that it was booted with."""
+        return self.provided.attachments
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -195,6 +202,7 @@ class Kernel(NetworkCalls, ExposeCalls, ServeCalls, Face):
 
     def _end(self) -> None:
         """What `close` has to do, in order; runs on the closer's thread."""
+        self.provided.end_attachments()
         try:
             self._stop_serving()
             self.destroy_all()

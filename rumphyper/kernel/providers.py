@@ -25,6 +25,7 @@ from rumphyper.hypercalls.families.init import Init
 from rumphyper.hypercalls.families.libc_locks import LibcLocks, LibcLwp
 from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.family import Family
+from rumphyper.hypercalls.faults import Attachment
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.hypercalls.modes import (
     PYTHON,
@@ -60,6 +61,20 @@ class Provided:
     init: Init
     interposed: bool = True
     """False where there are no thunks: the stock library answers by itself."""
+
+    attachments: list[Attachment] = attrs.field(factory=list)
+    """What stands before the answers: faults, recorders."""
+
+    def put_before(self, attachments: Iterable[Attachment]) -> None:
+        """Let ``attachments`` stand before the answers, the last one in front."""
+        for one in attachments:
+            one.attach(self.hypervisor)
+            self.attachments.append(one)
+
+    def end_attachments(self) -> None:
+        """The kernel is about to end: take away what would disturb that."""
+        for one in reversed(self.attachments):
+            one.end()
 
     def attach(self, library: ctypes.CDLL, driver: str | None = None) -> None:
         """Tell the families where the kernel's own symbols are.

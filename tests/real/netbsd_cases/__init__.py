@@ -5,7 +5,7 @@ Each case runs as root of a network namespace of its own, see netbsd_session.py.
 
 from __future__ import annotations
 
-from tests.real.netbsd_cases import buses, leases, refusals, wire
+from tests.real.netbsd_cases import buses, faults, leases, refusals, wire
 
 CASES = {
     case.__name__: case
@@ -21,5 +21,13 @@ CASES = {
         refusals.bad_input,
         refusals.not_permitted,
         refusals.missing_component,
+        faults.boot_fails,
+        faults.memory_runs_out,
+        faults.frames_are_lost,
+        faults.clock_is_skewed,
+        faults.random_octets,
+        faults.file_is_slow,
+        faults.override_raises,
+        faults.replayed,
     )
 }
