@@ -12,7 +12,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, TextIO
 
-from rumphyper.cli import serve
+from rumphyper.cli import faults, serve
 from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
 from rumphyper.errors import RumphyperError
 from rumphyper.hypercalls.modes import MODES
@@ -70,6 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--verbose", action="store_true", help="show NetBSD's boot messages"
     )
     serve.configure(parser)
+    faults.configure(parser)
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     parser.add_argument("script", nargs="?", metavar="SCRIPT")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         status = 130 if args.script else 0
     finally:
         session.finish()
-    return status
+    return faults.status(session.kernel, status)
 
 
 class Session:
@@ -113,7 +114,11 @@ class Session:
         args = self.args
         names = args.components.split(",") if args.components else None
         self.kernel = kernel = boot(
-            names, hypercalls=args.hypercalls, ncpu=args.ncpu, verbose=args.verbose
+            names,
+            hypercalls=args.hypercalls,
+            ncpu=args.ncpu,
+            verbose=args.verbose,
+            faults=faults.attachments(args),
         )
         set_tcp_buffers(kernel, args.tcp_buffer)
         if not any(spec.name == "lo0" for spec in self.specs):
@@ -139,14 +144,17 @@ class Session:
             return
         stream = sys.stderr if self.args.script else sys.stdout
         try:
+            faults.end(kernel)
             states = kernel.interfaces()
             if not self.ready:
                 pass
             elif self.args.json:
-                text = json.dumps({"interfaces": [state.as_dict() for state in states]})
-                print(text, flush=True)
+                found = [state.as_dict() for state in states]
+                summary = {"interfaces": found, **faults.as_dict(kernel)}
+                print(json.dumps(summary), flush=True)
             else:
                 show_counters(states, stream)
+                faults.show(kernel, stream)
         finally:
             kernel.close()
 
