@@ -66,6 +66,9 @@ class Hypervisor:
         self.bindings: dict[str, Binding] = {
             name: Binding(call, None, "none") for name, call in CATALOGUE.items()
         }
+        self.interrupted: Callable[[], object] = lambda: False
+        """Whether the main thread is wanted out of the kernel: Ctrl-C waits."""
+
         self._arounds: dict[str, list[Around]] = {}
         self._board = Switchboard(self.reporter)
         self._slots: Slots | None = None

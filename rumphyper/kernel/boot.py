@@ -105,6 +105,7 @@ def boot(
         with GUARD:
             mode = hypercalls or default_mode(libraries)
             provided = provide(mode, libraries, override, trace, console)
+            provided.hypervisor.interrupted = lambda: GUARD.pending
             try:
                 provided.put_before(attachments)
                 _kernel = _start(plan, GUARD, provided, settings)

@@ -185,6 +185,19 @@ def test_detaching_gives_the_answers_back(setup: Setup) -> None:
     assert fault.calls == 2
 
 
+def test_giving_way(setup: Setup) -> None:
+    """While Ctrl-C waits for the main thread, nothing fails."""
+    waiting: list[int] = []
+    setup.hv.interrupted = lambda: waiting
+    fault = put(setup, "malloc")
+    assert failures(setup, 2) == [1, 2]
+    waiting.append(2)
+    assert failures(setup, 2) == []
+    waiting.clear()
+    assert failures(setup, 2) == [1, 2]
+    assert (fault.calls, fault.injected) == (6, 4)
+
+
 def test_two_faults_of_one_hypercall(setup: Setup) -> None:
     """The one that is added last is asked first and hides its calls."""
     inner, outer = put(setup, "malloc:nth=1"), put(setup, "malloc:nth=2")

@@ -6,12 +6,14 @@ import json
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.command import fails
+from tests.cli.command import fails, line, started
+from tests.cli.command import finish as ended
 from tests.cli.command import run as command
 from tests.judges import tool
 from tests.real.netbsd_session import PATIENCE, require_tap, run, start
@@ -74,6 +76,30 @@ def test_memory_runs_out_at_work() -> None:
     found = run("memory_runs_out", "50%", inside=())
     assert found["works"] == [True, True]
     assert found["injected"] > 0
+
+
+WAITS = """
+from rumphyper.hypercalls.faults import parse_fault
+fault = parse_fault("malloc")
+fault.tell = lambda line: print("struck", flush=True)
+fault.attach(kernel.hypervisor)
+for number in range(100000):
+    kernel.fs.mkdir(f"/d{number}")
+"""
+
+
+def test_ctrl_c_while_it_waits_for_memory(tmp_path: Path) -> None:
+    """The fault gives way: the kernel comes out of its wait, and ends in order."""
+    program = tmp_path / "script.py"
+    program.write_text(WAITS)
+    with started("run", program) as process:
+        assert line(process.stdout) == "struck"
+        time.sleep(0.5)  # it waits by now, or will when Ctrl-C has come
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        status, _, err = ended(process)
+    assert status == 130
+    assert "lo0" in err
 
 
 def test_tcp_over_a_bad_wire() -> None:

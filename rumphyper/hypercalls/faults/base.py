@@ -75,6 +75,13 @@ class Fault:
         """The kernel shuts down without the fault."""
         self.detach()
 
+    def gives_way(self) -> bool:
+        """Whether somebody waits for the kernel to let the main thread out.
+
+        NetBSD asks for memory until it gets some, and Ctrl-C waits until then.
+        """
+        return self.hypervisor is not None and bool(self.hypervisor.interrupted())
+
     def strike(self, what: str) -> None:
         """Count an injection; ``what`` says what was done. Without the lock."""
         with self.lock:
