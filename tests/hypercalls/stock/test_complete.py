@@ -29,4 +29,6 @@ def test_every_hypercall() -> None:
 
 def test_every_difference() -> None:
     for stated in differences():
+        if CATALOGUE[stated].family == "sysproxy":
+            continue  # held against the stock server by clients of both
         assert f'"{stated}"' in SOURCES, stated
