@@ -1,7 +1,12 @@
-"""NetBSD's syscall proxy protocol as data and pure code: no I/O, no kernel.
+"""NetBSD's syscall proxy: system calls of a kernel for other processes.
 
-A client and a server of the protocol are built on it, and both trust nothing
-that the other sends: `url` says where a server is, `banner` how it introduces
-itself, `frames` what goes over the connection and how large it may be, and
-`decoder` cuts a stream into frames that have been checked.
+The protocol is data and pure code, for a client and a server, which both trust
+nothing that the other sends: `url` says where a server is, `banner` how it
+introduces itself, `frames` what goes over the connection and how large it may be,
+and `decoder` cuts a stream into frames that have been checked.
+
+The other modules are the server: `listen` and `arrivals` (who may come), `pool`
+(the threads), `client` and `stream` (one connection), `process` (what it is to the
+kernel), `handshakes`, `memory` and `raising` (what the two sides ask of each
+other), and `server`, which brings them together.
 """

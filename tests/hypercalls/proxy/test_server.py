@@ -230,6 +230,7 @@ def test_an_error_of_ours_ends_one_connection(tmp_path: Path) -> None:
         assert witness.syscall(99)[0] == 78
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_of_the_process_leaves_the_server_alone(tmp_path: Path) -> None:
     kernel = FakeKernel()
     with fake_served(tmp_path, kernel) as (family, url), Raw(url) as raw:

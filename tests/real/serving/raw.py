@@ -15,6 +15,7 @@ from rumphyper.hypercalls.proxy import frames as f
 from rumphyper.hypercalls.proxy.url import parse
 
 GETPID, READ, WRITE, CLOSE, REBOOT = 20, 3, 4, 6, 208
+SETUID, GETUID = 23, 24
 SOCKET, BIND, RECVFROM, PIPE2, OPEN = 394, 104, 29, 453, 5
 PATIENCE = 20
 

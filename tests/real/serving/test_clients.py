@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import struct
 import subprocess
 import time
 
@@ -18,7 +19,7 @@ from tests.real.serving.kit import (
     serving,
     start_client,
 )
-from tests.real.serving.raw import RECVFROM, Raw
+from tests.real.serving.raw import GETUID, PIPE2, READ, RECVFROM, SETUID, WRITE, Raw
 
 pytestmark = pytest.mark.rump
 
@@ -121,6 +122,23 @@ def test_nothing_is_left_of_five_hundred_clients(mode: str) -> None:
         assert workers < 3
         assert now["lwps"] - before["lwps"] == workers
         assert now["problems"] == []
+
+
+@pytest.mark.parametrize("mode", ["native", *MODES])
+def test_credentials_are_the_processs(mode: str) -> None:
+    """What one call sets holds for all later ones, on whichever lwp."""
+    with serving(mode) as kernel, Raw(kernel.url) as raw:
+        assert raw.syscall(PIPE2, 0x1000, 0)[0] == 0
+        reader, writer = struct.unpack("=ii", raw.copied[0x1000])
+        raw.call(READ, reader, 0x2000, 1)
+        time.sleep(0.1)  # it is asleep, on an lwp
+        assert raw.syscall(WRITE, writer, 0x3000, 1) == (0, 1)  # on another one
+        time.sleep(0.1)
+        assert raw.syscall(SETUID, 1000)[0] == 0
+        assert raw.syscall(GETUID) == (0, 1000)
+        raw.call(READ, reader, 0x2000, 1)
+        time.sleep(0.1)
+        assert raw.syscall(GETUID) == (0, 1000)  # on the other one
 
 
 @pytest.mark.parametrize("mode", ["native", *MODES])
