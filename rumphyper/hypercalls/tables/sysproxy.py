@@ -37,8 +37,12 @@ CALLS = (
         summary="start serving system calls to other processes",
         errors=(
             Failure(Errno.EINVAL, "a URL that does not parse"),
+            Failure(Errno.EACCES, "an address of more than this host"),
             Failure(Errno.EADDRINUSE, "somebody listens there"),
+            Failure(Errno.EALREADY, "it serves already"),
+            Failure(Errno.ENXIO, "the kernel does not run yet"),
         ),
+        failure=Errno.EINVAL,
     ),
     Hypercall(
         "rumpuser_sp_copyin",

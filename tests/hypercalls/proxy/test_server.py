@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from rumphyper.errors import HostError
+from rumphyper.hypercalls.catalogue import lookup
 from rumphyper.hypercalls.families.sysproxy import SysProxy
+from rumphyper.hypercalls.guard import guard
 from rumphyper.hypercalls.proxy import frames as f
+from rumphyper.hypercalls.report import Reporter
 from rumphyper.hypercalls.upcalls import Upcalls
 from tests.hypercalls.proxy.fakekernel import (
     FakeKernel,
@@ -48,6 +51,24 @@ def test_nothing_is_left_at_the_end(tmp_path: Path) -> None:
 
 def test_before_the_kernel_runs() -> None:
     assert SysProxy(Upcalls()).sp_init(b"unix:///x", b"", b"", b"") == ENXIO
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("nonsense", 22),
+        ("tcp://0:0", 13),
+        ("unix:///dev/null", 48),
+        ("unix:///no/such/folder/socket", 2),
+    ],
+)
+def test_where_nobody_can_be_served(url: str, error: int) -> None:
+    """The errno, as C gets it."""
+    family = SysProxy(FakeKernel().upcalls)
+    call = lookup("rumpuser_sp_init")
+    answer = guard(call, family.sp_init, Reporter(lambda text: None))
+    assert answer(url.encode(), b"NetBSD", b"7", b"amd64") == error
+    assert family.server is None
 
 
 def test_no_lwp_for_the_first_worker(tmp_path: Path) -> None:
