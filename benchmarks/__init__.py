@@ -4,5 +4,15 @@
 of `harness.Row`; the module's name is the benchmark's name.
 """
 
-NAMES = ("shmif", "cas", "import", "tap", "netbsd", "hypercalls", "proxy", "pci")
+NAMES = (
+    "shmif",
+    "cas",
+    "import",
+    "tap",
+    "netmap",
+    "netbsd",
+    "hypercalls",
+    "proxy",
+    "pci",
+)
 """The benchmarks in the order of the table; ``import`` lives in import_.py."""
