@@ -32,6 +32,13 @@ class Scheme:
     form: str
     module: str
     opener: str
+    whole: bool = False
+    """Whether the opener gets the whole linkstr, not what is behind the colon."""
+
+    @property
+    def page(self) -> str:
+        """The page of docs/ that lists its options."""
+        return f"docs/{self.module.rpartition('.')[2]}.md"
 
 
 SCHEMES = {
@@ -39,6 +46,8 @@ SCHEMES = {
     for scheme in (
         Scheme("tap", "tap:NAME", "rumphyper.link.tap", "open_tap"),
         Scheme("shmif", "shmif:PATH", "rumphyper.link.shmif", "open_shmif"),
+        Scheme("netmap", "netmap:IF", "rumphyper.link.netmap", "open_netmap"),
+        Scheme("vale", "valeN:PORT", "rumphyper.link.netmap", "open_vale", whole=True),
         Scheme("pcap", "pcap:FILE", "rumphyper.link.pcap", "open_pcap"),
         Scheme(
             "faulty", "faulty:SETTINGS:LINKSTR", "rumphyper.link.faulty", "open_faulty"
@@ -56,7 +65,7 @@ def split_linkstr(linkstr: str) -> tuple[Scheme, str]:
         raise LinkstrError(
             repr(linkstr), "a linkstr is SCHEME:NAME", f"known forms: {known}"
         )
-    scheme = SCHEMES.get(re.sub(r"^vale\d*$", "vale", name))
+    scheme = SCHEMES.get(re.sub(r"^vale\w*$", "vale", name))
     if scheme is None:
         raise LinkstrError(
             repr(linkstr), f"unknown scheme {name!r}", f"known forms: {known}"
@@ -78,10 +87,10 @@ def open_link(linkstr: str, **options: object) -> Link:
     scheme, rest = split_linkstr(linkstr)
     opener = cast(Opener, getattr(import_module(scheme.module), scheme.opener))
     try:
-        return opener(rest, **options)
+        return opener(linkstr if scheme.whole else rest, **options)
     except TypeError as error:
         if "keyword argument" not in str(error):
             raise
         raise LinkstrError(
-            repr(linkstr), str(error), f"docs/{scheme.name}.md lists the options"
+            repr(linkstr), str(error), f"{scheme.page} lists the options"
         ) from error
