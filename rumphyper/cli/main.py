@@ -27,6 +27,7 @@ VERBS = {
     "ping": "ping a station over any link",
     "echo": "answer ARP and pings on any link",
     "dump": "show or record the frames of a link",
+    "vale": "VALE switches: list, attach, detach, create, remove ports",
     "hypercalls": "the catalogue of hypercalls",
     "pci": "list, bind and look into PCI devices",
     "bench": "run the benchmarks",
@@ -85,7 +86,12 @@ def _main(words: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     chosen = next((word for word in words if not word.startswith("-")), None)
     for verb, summary in VERBS.items():
-        child = verbs.add_parser(verb, help=summary, description=summary)
+        child = verbs.add_parser(
+            verb,
+            help=summary,
+            description=summary,
+            conflict_handler="resolve",  # a verb may have a -h of its own
+        )
         if verb == chosen:  # the other verbs' modules stay unloaded
             command = cast(Command, import_module(f"rumphyper.cli.{verb}"))
             command.configure(child)
