@@ -6,17 +6,36 @@ import os
 from pathlib import Path
 
 from rumphyper.doctor.finding import Finding, device, not_built
+from rumphyper.errors import RumphyperError
+from rumphyper.link import open_link
 
 
 def check_netmap() -> Finding:
-    """Open /dev/netmap."""
+    """Send a frame through a pipe of a port that is made and gone again."""
     found = device(
         "netmap",
         "/dev/netmap",
         "build netmap for this kernel and load it: modprobe netmap",
         "ask for access to /dev/netmap",
     )
-    return found or not_built("netmap", "/dev/netmap opens")
+    if found:
+        return found
+    frame = bytes(60)
+    name = f"netmap:rhdoctor{os.getpid()}"
+    try:
+        with open_link(f"{name}{{1") as near, open_link(f"{name}}}1") as far:
+            near.send([frame])
+            arrived = far.recv(timeout=1.0) == [frame]
+    except RumphyperError as error:
+        return Finding("netmap", "unsupported", error.cause, error.remedy)
+    if not arrived:
+        return Finding(
+            "netmap",
+            "unsupported",
+            "a frame did not pass a pipe within 1 s",
+            "see the kernel's log (dmesg)",
+        )
+    return Finding("netmap", "ready", "a frame passed a new pipe")
 
 
 def check_dpdk() -> Finding:
