@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import attrs
 
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p")
@@ -101,4 +103,15 @@ XEN = Kind(
     ),
 )
 
-KINDS = {kind.name: kind for kind in (PLAIN, PCI, BARE_PCI, XEN)}
+NETMAP_MODULE = os.environ.get("RUMPHYPER_NETMAP_MODULE", "")
+"""netmap.ko for Debian's kernel: nobody packages it."""
+
+NETMAP = Kind(
+    "netmap",
+    memory=1024,
+    cpus=2,
+    arguments=("hugepages=16",),
+    modules=("veth", NETMAP_MODULE) if NETMAP_MODULE else (),
+)
+
+KINDS = {kind.name: kind for kind in (PLAIN, PCI, BARE_PCI, XEN, NETMAP)}
