@@ -31,6 +31,13 @@ def mark_for_guest() -> list[pytest.MarkDecorator]:
     return [pytest.mark.netmap, pytest.mark.skip(reason=reason)]
 
 
+def patient(seconds: float) -> pytest.MarkDecorator:
+    """Let a test take so long in its guest; no guest starts without a module."""
+    if NETMAP_MODULE:
+        return pytest.mark.vm("netmap", timeout=seconds)
+    return pytest.mark.netmap
+
+
 def opened(linkstr: str, **options: Any) -> NetmapLink:
     """An open link, whose type is known."""
     link = open_link(linkstr, **options)

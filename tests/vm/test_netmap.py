@@ -23,6 +23,7 @@ from tests.vm.netmap_support import (
     mixed,
     numbers_of,
     opened,
+    patient,
     veth,
 )
 
@@ -50,7 +51,7 @@ def test_frames_of_mixed_sizes_cross_a_pipe_byte_by_byte() -> None:
         assert exchange(b, a, frames[:500]) == frames[:500]
 
 
-@pytest.mark.vm("netmap", timeout=120)
+@patient(120)
 def test_frames_of_mixed_sizes_cross_an_emulated_veth_byte_by_byte() -> None:
     frames = mixed(COUNT)
     with veth(), opened("netmap:veth0") as a, opened("netmap:veth1") as b:
@@ -58,7 +59,7 @@ def test_frames_of_mixed_sizes_cross_an_emulated_veth_byte_by_byte() -> None:
         assert exchange(a, b, frames, pace=64) == frames
 
 
-@pytest.mark.vm("netmap", timeout=120)
+@patient(120)
 def test_host_rings_carry_to_and_from_the_hosts_stack() -> None:
     frames = mixed(COUNT, most=1400)
     with (

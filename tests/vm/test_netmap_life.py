@@ -18,6 +18,7 @@ from tests.vm.netmap_support import (
     mark_for_guest,
     mixed,
     opened,
+    patient,
     run,
     veth,
 )
@@ -28,7 +29,7 @@ pytestmark = mark_for_guest()
 # -- opening and closing  -------------------------------------------------------
 
 
-@pytest.mark.vm("netmap", timeout=240)
+@patient(240)
 def test_two_hundred_opens_and_closes_leave_no_port_stuck() -> None:
     before = len(os.listdir("/proc/self/fd"))
     with veth(), opened("netmap:keep{1"):

@@ -23,6 +23,7 @@ from tests.vm.netmap_support import (
     mark_for_guest,
     mixed,
     opened,
+    patient,
     run,
 )
 
@@ -34,7 +35,7 @@ COUNT = 20_000
 # -- NetBSD  --------------------------------------------------------------------
 
 
-@pytest.mark.vm("netmap", timeout=120)
+@patient(120)
 def test_netbsd_answers_pings_through_a_vale_switch() -> None:
     require_rump()
     kernel = rumphyper.boot()
@@ -72,7 +73,7 @@ def app(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @with_apps
-@pytest.mark.vm("netmap", timeout=120)
+@patient(120)
 def test_netmaps_bridge_carries_our_frames_byte_by_byte() -> None:
     frames = mixed(COUNT)
     with (
@@ -86,7 +87,7 @@ def test_netmaps_bridge_carries_our_frames_byte_by_byte() -> None:
 
 
 @with_apps
-@pytest.mark.vm("netmap", timeout=180)
+@patient(180)
 @pytest.mark.parametrize(
     ("ours", "theirs"), [("vale0:a", "vale0:b"), ("netmap:p{1", "netmap:p}1")]
 )
