@@ -29,13 +29,19 @@ SLICE = 0.1
 
 WATCHED = tuple(
     getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
+    for name in (
+        *("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM"),
+        *("SIGPROF", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGIO", "SIGWINCH"),
+    )
     if hasattr(signal, name)
 )
-"""Signals whose Python handlers are held back."""
+"""Signals whose Python handlers are held back: those that programs handle.
 
-SIGINT = int(signal.SIGINT)
-_NUMBERS = tuple(map(int, WATCHED))
+Each costs 20 nanoseconds a call, for there is no other way to learn of a handler
+that has been installed since the last one.
+"""
+
+NUMBERS = tuple(map(int, WATCHED))
 get_handler: Callable[[int], object] = importlib.import_module("_signal").getsignal
 """signal.getsignal without its enumerations, which cost microseconds."""
 
@@ -44,7 +50,27 @@ FAULTS = {
     for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT")
 }
 
-_Handler = Callable[[int, FrameType | None], Any] | int | None
+Handler = Callable[[int, FrameType | None], Any]
+
+
+class StandIn:
+    """Installed in place of a handler; runs it, or notes that it shall run.
+
+    One for each handler: a program that puts back what signal.signal has
+    returned puts back the right one.
+    """
+
+    __slots__ = ("guard", "handler")
+
+    def __init__(self, guard: Guard, handler: Handler) -> None:
+        self.guard = guard
+        self.handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        if self.guard.depth:
+            self.guard.pending[number] = self.handler, frame
+            return None
+        return self.handler(number, frame)
 
 
 class Guard:
@@ -56,11 +82,11 @@ class Guard:
 
     def __init__(self) -> None:
         self.depth = 0
-        self.pending: list[tuple[int, FrameType | None]] = []
-        self._before: dict[int, _Handler] = {}
-        self._seen: tuple[object, ...] = ()
-        self.handler = self._handle
-        """One object: each access to the method would make another."""
+        self.pending: dict[int, tuple[Handler, FrameType | None]] = {}
+        """What came meanwhile, by signal. As everywhere, twice is once."""
+
+        self.seen: tuple[object, ...] = ()
+        """The handlers of `NUMBERS`, all stand-ins, when they were last looked at."""
 
         self.main = threading.main_thread().ident
 
@@ -68,45 +94,32 @@ class Guard:
         """Whether the calling thread is the one that handlers run on."""
         return threading.get_ident() == self.main
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.depth:
-            self.pending.append((number, frame))
-        else:
-            self._run(number, frame)
-
-    def _run(self, number: int, frame: FrameType | None) -> None:
-        before = self._before.get(number)
-        if callable(before):
-            before(number, frame)
-
     def adopt(self) -> None:
         """Stand in for the watched signals' Python handlers. Main thread only."""
         for number in WATCHED:
             handler = signal.getsignal(number)
-            if callable(handler) and handler is not self.handler:
-                self._before[number] = handler
-                signal.signal(number, self.handler)
+            if callable(handler) and not isinstance(handler, StandIn):
+                signal.signal(number, StandIn(self, handler))
+        self.seen = tuple(map(get_handler, NUMBERS))
 
     def adopt_new(self) -> None:
         """`adopt`, if a watched signal has another handler than last time."""
-        if tuple(map(get_handler, _NUMBERS)) != self._seen:
+        if tuple(map(get_handler, NUMBERS)) != self.seen:
             self.adopt()
-            self._seen = tuple(map(get_handler, _NUMBERS))
 
     def release(self) -> None:
-        """Give the handlers back, where nobody has replaced them since."""
+        """Give the handlers back. On other threads than the main one: nothing."""
         if not self.on_main():
             return
-        for number, before in self._before.items():
-            if signal.getsignal(number) is self.handler:
-                signal.signal(number, before)
-        self._before.clear()
+        for number in WATCHED:
+            handler = signal.getsignal(number)
+            if isinstance(handler, StandIn):
+                signal.signal(number, handler.handler)
 
     def enter(self) -> None:
         """Hold signals back from here on. Main thread only; pair with `leave`."""
         self.depth += 1
-        if get_handler(SIGINT) is not self.handler:
-            self.adopt()
+        self.adopt_new()
 
     def leave(self) -> None:
         """The other end of `enter`: runs the handlers of what came meanwhile."""
@@ -115,9 +128,16 @@ class Guard:
             self.deliver()
 
     def deliver(self) -> None:
-        """Run the handlers of noted signals; raises what they raise."""
-        while self.pending:
-            self._run(*self.pending.pop(0))
+        """Run the handlers of noted signals, all; raises what they raise."""
+        try:
+            number, (handler, frame) = self.pending.popitem()
+        except KeyError:  # a handler that came in between has been in a kernel
+            return
+        try:
+            handler(number, frame)
+        finally:
+            if self.pending:
+                self.deliver()
 
     def after_fork(self) -> None:
         """In the child the thread that forked is the main one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rumphyper.kernel.interrupt import SIGINT, get_handler
+from rumphyper.kernel.interrupt import NUMBERS, get_handler
 from rumphyper.kernel.syscalls import failed, result_type, symbol
 from rumphyper.kernel.transport import Call
 
@@ -34,7 +34,7 @@ class LocalTransport:
                 return failed() if result == -1 else result
             guard.depth += 1
             try:
-                if get_handler(SIGINT) is not guard.handler:
+                if tuple(map(get_handler, NUMBERS)) != guard.seen:
                     guard.adopt()
                 result = function(*arguments)
                 return failed() if result == -1 else result

@@ -59,15 +59,19 @@ class Here(threading.local):
 
     def __init__(self, kernel: Kernel) -> None:
         self.main = kernel.guard.on_main()
-        self.lease = None
+        with kernel.guard:
+            self.lease = self._get_lwp(kernel)
+
+    @staticmethod
+    def _get_lwp(kernel: Kernel) -> Lease | None:
         library = kernel.library
         prototype = ctypes.CFUNCTYPE(ctypes.c_void_p)
         if prototype(("rumpuser_curlwp", library))():
-            return
+            return None
         error = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(
             ("rump_pub_lwproc_newlwp", library)
         )(PROCESS)
         if error:
             raise kernel.error(error, "lwp for the calling thread")
         release = ctypes.CFUNCTYPE(None)(("rump_pub_lwproc_releaselwp", library))
-        self.lease = Lease(kernel, release)
+        return Lease(kernel, release)

@@ -24,7 +24,7 @@ from rumphyper.hypercalls.faults import Attachment
 from rumphyper.hypercalls.hypervisor import Hypervisor
 from rumphyper.kernel.expose import ExposeCalls
 from rumphyper.kernel.face import Face
-from rumphyper.kernel.interrupt import SIGINT, Guard, get_handler
+from rumphyper.kernel.interrupt import NUMBERS, Guard, get_handler
 from rumphyper.kernel.libraries import Plan
 from rumphyper.kernel.local import LocalTransport
 from rumphyper.kernel.lwp import Here
@@ -159,7 +159,7 @@ class Kernel(NetworkCalls, ExposeCalls, ServeCalls, Face):
         guard = self.guard
         guard.depth += 1  # what Guard.enter and leave do, without their calls
         try:
-            if get_handler(SIGINT) is not guard.handler:
+            if tuple(map(get_handler, NUMBERS)) != guard.seen:
                 guard.adopt()
             result = function(*arguments)
             if result == -1:
