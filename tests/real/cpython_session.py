@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.real.kernel_session import PATIENCE
+from tests.real.rump import boot
 
 OTHER_FAMILIES = (
     *("CAN", "ISOTP", "J1939", "RDS", "VSOCK", "Bluetooth", "BT", "UDPLITE", "TIPC"),
@@ -158,9 +159,7 @@ def chosen(module: Any) -> unittest.TestSuite:
 
 def main() -> None:
     faulthandler.dump_traceback_later(PATIENCE - 10, exit=True)
-    import rumphyper
-
-    kernel = rumphyper.boot()
+    kernel = boot()
     kernel.interface("lo0").add_address("127.0.0.1/8")
     # With the host's sockets still: it probes for features.
     test_socket = importlib.import_module("test.test_socket")

@@ -23,7 +23,9 @@ from typing import Any
 
 import pytest
 
+import rumphyper
 from tests.real.proxy_kit import add_loopback
+from tests.real.rump import boot
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120
@@ -65,13 +67,11 @@ def report(name: str, **found: Any) -> None:
 
 def begin(components: Any, url: str) -> Any:
     """A kernel whose loopback works."""
-    import rumphyper
-
     if url:
         kernel = rumphyper.connect(url)
         add_loopback(kernel)
         return kernel
-    booted = rumphyper.boot(components)
+    booted = boot(components)
     booted.interface("lo0").add_address("127.0.0.1/8")
     return booted
 

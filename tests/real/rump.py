@@ -1,11 +1,32 @@
-"""Whether the libraries of a real rump kernel are here."""
+"""Whether the libraries of a real rump kernel are here, and how one is booted."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 
+import rumphyper
 from rumphyper.errors import LibraryError
 from rumphyper.kernel.libraries import Libraries
+from rumphyper.kernel.netbsd import Kernel
+
+MODE = "RUMPHYPER_TEST_MODE"
+"""Environment variable with the mode in which `boot` boots; else the default."""
+
+
+THOROUGH = "hybrid"
+"""The mode of the long cases; the others do a quarter of them, see `share`."""
+
+
+def share(mode: str, times: int) -> int:
+    """How often to do, in a mode, what is long for the sake of the interfaces.
+
+    These are the same in every mode.
+    """
+    return times if mode == THOROUGH else times // 4
 
 
 def require_rump() -> None:
@@ -14,3 +35,9 @@ def require_rump() -> None:
         Libraries()
     except LibraryError as error:
         pytest.skip(f"no rump kernel: {error}")
+
+
+def boot(components: Iterable[str] | None = None, **options: Any) -> Kernel:
+    """`rumphyper.boot` in the mode that the environment names."""
+    options.setdefault("hypercalls", os.environ.get(MODE))
+    return rumphyper.boot(components, **options)

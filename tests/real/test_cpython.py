@@ -41,7 +41,7 @@ ENOUGH = 250
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def outcomes(mode: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The outcome of each test by name."""
     require_rump()
     if importlib.util.find_spec("test.test_socket") is None:

@@ -14,9 +14,12 @@ from tests.real.netbsd_session import (
     run,
     start,
 )
-from tests.real.rump import require_rump
+from tests.real.rump import require_rump, share
 
-pytestmark = pytest.mark.rump
+pytestmark = [pytest.mark.rump, pytest.mark.usefixtures("mode")]
+
+LOCKS = {"native": "stock", "hybrid": "stock", "libc": "libc", "python": "python"}
+"""Who answers for locks in each mode."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +28,7 @@ def _libraries() -> None:
     tool("ip")
 
 
-def test_linux_and_netbsd_ping_each_other() -> None:
+def test_linux_and_netbsd_ping_each_other(mode: str) -> None:
     require_tap()
     assert run("linux_and_netbsd_ping_each_other") == {
         "linux to netbsd 4": 3,
@@ -34,14 +37,14 @@ def test_linux_and_netbsd_ping_each_other() -> None:
         "netbsd to linux 6": 3,
         "counted": True,
         "send by": "libc",
-        "locks by": "stock",
+        "locks by": LOCKS[mode],
         "left": [],
     }
 
 
-def test_down_and_up_200_times() -> None:
+def test_down_and_up_many_times(mode: str) -> None:
     require_tap()
-    found = run("down_and_up_many_times", "200")
+    found = run("down_and_up_many_times", str(share(mode, 200)))
     assert found == {"before": 3, "silent": False, "after": 3, "leaked": [0, 0]}
 
 

@@ -65,14 +65,14 @@ DIFFERENCES: dict[str, tuple[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def in_kernel() -> dict[str, dict[str, Any]]:
+def in_kernel(mode: str) -> dict[str, dict[str, Any]]:
     """What the scenarios come to in the kernel."""
     require_rump()
     return session("scenarios", "tests.real.scenarios")
 
 
 @pytest.fixture(scope="module")
-def checks() -> dict[str, dict[str, Any]]:
+def checks(mode: str) -> dict[str, dict[str, Any]]:
     """What came of the checks that have no counterpart on the host."""
     require_rump()
     return session("checks", "tests.real.socket_checks")

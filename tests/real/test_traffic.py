@@ -6,9 +6,9 @@ import pytest
 
 from tests.judges import tool
 from tests.real.netbsd_session import require_tap, run
-from tests.real.rump import require_rump
+from tests.real.rump import require_rump, share
 
-pytestmark = pytest.mark.rump
+pytestmark = [pytest.mark.rump, pytest.mark.usefixtures("mode")]
 
 GOOD = {
     "tcp 4": [True, True],
@@ -26,24 +26,24 @@ def _libraries() -> None:
     tool("ip")
 
 
-def test_100_mib_each_way() -> None:
-    found = run("traffic", "100", "plain")
+def test_much_each_way(mode: str) -> None:
+    found = run("traffic", str(share(mode, 100)), "plain")
     assert GOOD.items() <= found.items()
     assert found["mtu"] == 1500
     assert found["octets a frame"] <= 1514
     assert found["send by"] == "libc"
 
 
-def test_superframes() -> None:
-    found = run("traffic", "64", "superframes")
+def test_superframes(mode: str) -> None:
+    found = run("traffic", str(share(mode, 64)), "superframes")
     assert GOOD.items() <= found.items()
     assert found["mtu"] == 65535
     assert found["octets a frame"] > 2000  # mostly long ones, and ACKs
 
 
-def test_nothing_grows() -> None:
+def test_nothing_grows(mode: str) -> None:
     """A short turn; docs/netbsd.md tells of ten million frames."""
-    found = run("soak", "250000")
+    found = run("soak", str(share(mode, 250_000)))
     assert found["enough"]
     assert (found["descriptors"], found["threads"]) == (0, 0)
     assert found["octets"] < 8 << 20

@@ -12,7 +12,6 @@ import socket
 import threading
 from typing import Any
 
-import rumphyper
 from rumphyper.kernel.netbsd import Kernel
 from tests.real.echo_request import ping_patiently
 from tests.real.netbsd_cases.kit import (
@@ -25,6 +24,7 @@ from tests.real.netbsd_cases.kit import (
     taps,
     wired,
 )
+from tests.real.rump import boot
 
 PORT = 5001
 CHUNK = 1 << 17
@@ -117,7 +117,7 @@ def traffic(mebibytes: str, superframes: str) -> dict[str, Any]:
     """Everything over one interface."""
     octets = int(mebibytes) << 20
     options: dict[str, Any] = {"superframes": superframes == "superframes"}
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = wired(kernel, **options)
         ping_patiently(kernel.socket, LINUX4)
         ping_patiently(kernel.socket, LINUX6)
@@ -142,7 +142,7 @@ def soak(frames: str) -> dict[str, Any]:
     The first tenth is not counted: caches and pools fill in it.
     """
     goal = int(frames)
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = wired(kernel)
 
         def passed() -> int:

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import rumphyper
 from tests.real.echo_request import ping, ping_patiently
 from tests.real.netbsd_cases.kit import LINUX4, NETBSD4, linux_up
+from tests.real.rump import boot
 
 
 def on_a_bus(name: str, path: str, address: str, other: str) -> dict[str, Any]:
     """One of two kernels on a bus: answers pings until its input ends."""
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = kernel.create_interface(name, f"shmif:{path}")
         interface.add_address(f"{address}/24")
         interface.add_address(f"fd00::{address.rpartition('.')[2]}/64")
@@ -37,7 +37,7 @@ def in_step(word: str) -> None:
 
 def bridged_from_bus_to_tap(path: str) -> dict[str, Any]:
     """shmif0 and virt0 in a bridge of NetBSD; Linux behind the TAP."""
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         bus = kernel.create_interface("shmif0", f"shmif:{path}")
         tap = kernel.create_interface("virt0", "tap:tap0")
         linux_up("tap0")
@@ -88,7 +88,7 @@ def station(path: str, address: str) -> Iterator[None]:
 
 
 def with_a_station_on_the_bus(path: str) -> dict[str, Any]:
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = kernel.create_interface("shmif0", f"shmif:{path}")
         interface.add_address(f"{NETBSD4}/24")
         with station(path, "10.66.0.9/24"):

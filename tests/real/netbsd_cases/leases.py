@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import rumphyper
 from tests.real.echo_request import ping_patiently
 from tests.real.netbsd_cases.kit import LINUX4, failure, linux_up
+from tests.real.rump import boot
 
 UDHCPD = """
 start 10.66.0.20
@@ -25,7 +25,7 @@ option lease 600
 
 
 def dhcp(server: str, folder: str) -> dict[str, Any]:
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = kernel.create_interface("virt0", "tap:tap0")
         linux_up("tap0")
         early = failure(lambda: interface.dhcp(timeout=1.0))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import rumphyper
 from tests.real.echo_request import ping_patiently
 from tests.real.netbsd_cases.kit import (
     NETBSD4,
@@ -17,11 +16,12 @@ from tests.real.netbsd_cases.kit import (
     taps,
     wired,
 )
+from tests.real.rump import boot
 
 
 def bad_input(folder: str) -> dict[str, Any]:
     """Errors, and that nothing is left of what failed."""
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = wired(kernel)
         before = (settled(), taps())
         create = kernel.create_interface
@@ -49,7 +49,7 @@ def bad_input(folder: str) -> dict[str, Any]:
             "far gateway": lambda: kernel.set_gateway("192.0.2.1"),
             "no route": lambda: kernel.delete_route("192.0.2.0/24"),
             "member": lambda: kernel.create_bridge("bridge0", ["virt9"]),
-            "second boot": rumphyper.boot,
+            "second boot": boot,
         }
         found: dict[str, Any] = {name: failure(call) for name, call in calls.items()}
         after = (settled(), taps())  # a bridge's thread ends in its own time
@@ -70,7 +70,7 @@ def bad_input(folder: str) -> dict[str, Any]:
 
 def not_permitted() -> dict[str, Any]:
     """Without the right to make a TAP."""
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         before = settled()
         words = failure(lambda: kernel.create_interface("virt0", "tap:rumptest0"))
         after = settled()
@@ -79,4 +79,4 @@ def not_permitted() -> dict[str, Any]:
 
 
 def missing_component() -> list[str]:
-    return failure(lambda: rumphyper.boot(["net", "netinet", "flux"]))
+    return failure(lambda: boot(["net", "netinet", "flux"]))

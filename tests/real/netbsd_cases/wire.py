@@ -8,7 +8,6 @@ import socket
 import subprocess
 from typing import Any
 
-import rumphyper
 from tests.real.echo_request import ping_patiently
 from tests.real.netbsd_cases.kit import (
     LINUX4,
@@ -20,10 +19,11 @@ from tests.real.netbsd_cases.kit import (
     taps,
     wired,
 )
+from tests.real.rump import boot
 
 
 def linux_and_netbsd_ping_each_other() -> dict[str, Any]:
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = wired(kernel)
         found: dict[str, Any] = {
             "linux to netbsd 4": ping_patiently(socket.socket, NETBSD4),
@@ -41,7 +41,7 @@ def linux_and_netbsd_ping_each_other() -> dict[str, Any]:
 
 
 def down_and_up_many_times(times: str) -> dict[str, Any]:
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
         interface = wired(kernel)
         before = ping_patiently(socket.socket, NETBSD4)
         start = settled()
@@ -61,7 +61,7 @@ def down_and_up_many_times(times: str) -> dict[str, Any]:
 
 def create_and_destroy_many_times(kind: str, times: str, path: str) -> dict[str, Any]:
     linkstr = {"virt": "tap:tap0", "shmif": f"shmif:{path}"}[kind]
-    with rumphyper.boot() as kernel:
+    with boot() as kernel:
 
         def once() -> None:
             interface = kernel.create_interface(f"{kind}0", linkstr)
@@ -87,7 +87,7 @@ def create_and_destroy_many_times(kind: str, times: str, path: str) -> dict[str,
 
 
 def settings(ncpu: str) -> dict[str, Any]:
-    with rumphyper.boot(ncpu=int(ncpu)) as kernel:
+    with boot(ncpu=int(ncpu)) as kernel:
         import ctypes
 
         cpus = ctypes.c_int.in_dll(kernel.library, "rumpns_ncpu").value
