@@ -114,9 +114,9 @@ def poll_until(calls: Calls, fds: Any, count: int, deadline: float | None) -> in
 
 def wait(calls: Calls, fd: int, events: int, deadline: float | None) -> int:
     """Wait for one descriptor; NetBSD's revents, 0 when ``deadline`` is over."""
-    fds = PollFd(fd, events, 0)
-    if poll_until(calls, ctypes.byref(fds), 1, deadline):
-        return int(fds.revents)
+    fds = (PollFd * 1)(PollFd(fd, events, 0))
+    if poll_until(calls, fds, 1, deadline):
+        return int(fds[0].revents)
     return 0
 
 
