@@ -124,6 +124,7 @@ class NetworkCalls(RouteCalls):
                 f"or connect a virt interface to {linkstr}",
             )
         check_bus_file(path)
+        self._self.provided.protect_joins()
         self._create(name)
         try:
             text = ctypes.create_string_buffer(os.fsencode(path))

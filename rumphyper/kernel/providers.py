@@ -41,6 +41,7 @@ from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.hypercalls.shortcut import shorten
 from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.busdriver import WAIT, BusDriver
+from rumphyper.kernel.joins import Joins
 from rumphyper.kernel.libraries import Libraries
 from rumphyper.kernel.stock import function_address, initializer, open_stock
 
@@ -59,6 +60,7 @@ class Provided:
     virtif: Virtif
     buses: BusDriver
     init: Init
+    joins: Joins = attrs.field(factory=Joins)
     interposed: bool = True
     """False where there are no thunks: the stock library answers by itself."""
 
@@ -87,6 +89,11 @@ class Provided:
         if driver is not None and self.interposed and self.mode != "python":
             address = function_address(WAIT, ctypes.CDLL(driver))
             self.hypervisor.bind(WAIT, address, STOCK)
+
+    def protect_joins(self) -> None:
+        """Before an interface is made whose end joins a thread: see joins.py."""
+        if self.interposed:
+            self.joins.install(self.hypervisor)
 
     def check_version(self, librump: str) -> None:
         """Raise LibraryError when the kernel speaks another version."""
@@ -158,7 +165,8 @@ def provide(
     )
     every = (*wanted.instances.values(), *families)
     init, buses = only(every, Init), only(every, BusDriver)
-    provided = Provided(mode, hypervisor, only(every, Virtif), buses, init, supported())
+    provided = Provided(mode, hypervisor, only(every, Virtif), buses, init)
+    provided.interposed = supported()
     hypervisor.start()
     hypervisor.bind("rumpuser_init", init.init, PYTHON)
     if path is not None and needs_stock(mode):
