@@ -1,4 +1,4 @@
-"""Runs a case of netbsd_cases or traffic_cases.py in a process of its own.
+"""Runs a case of netbsd_cases or of another module in a process of its own.
 
     python -m tests.real.netbsd_session CASE [ARGUMENT...]
 
@@ -73,10 +73,14 @@ def run(case: str, *arguments: str, inside: Sequence[str] = NAMESPACE) -> Any:
 if __name__ == "__main__":
     faulthandler.enable()
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
-    from tests.real import netbsd_cases, traffic_cases
+    from tests.real import netbsd_cases, stress_cases, traffic_cases
 
     name, *arguments = sys.argv[1:]
-    case: Callable[..., Any] | None = netbsd_cases.CASES.get(name)
-    result = (case or getattr(traffic_cases, name))(*arguments)
+    cases: dict[str, Callable[..., Any]] = {
+        **vars(traffic_cases),
+        **vars(stress_cases),
+        **netbsd_cases.CASES,
+    }
+    result = cases[name](*arguments)
     print()
     print(json.dumps(result), flush=True)

@@ -73,9 +73,10 @@ def test_json(tmp_path: Path) -> None:
     assert {"received", "sent_bytes", "dropped"} <= shmif0["counters"].keys()
 
 
-def test_without_a_script_it_stays_until_ctrl_c(tmp_path: Path) -> None:
+def test_without_a_script_it_stays_until_ctrl_c(mode: str, tmp_path: Path) -> None:
     bus = f"shmif:{tmp_path}/bus"
-    words = ("run", "-i", f"shmif0={bus},10.5.0.1/24,fd05::1/64", "--ncpu", "1")
+    interface = f"shmif0={bus},10.5.0.1/24,fd05::1/64"
+    words = ("run", "--hypercalls", mode, "--ncpu", "1", "-i", interface)
     with started(*words) as process:
         assert line(process.stdout).startswith("NetBSD ")
         while line(process.stdout) != "Ctrl-C ends it.":
@@ -204,11 +205,11 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 """
 
 
-def test_examples_over_a_tap(tmp_path: Path) -> None:
+def test_examples_over_a_tap(mode: str, tmp_path: Path) -> None:
     require_tap()
-    words = ("run", "-i", "virt0=tap:tap0,10.0.0.2/24", script(tmp_path, DRIVER))
+    words = ("-i", "virt0=tap:tap0,10.0.0.2/24", script(tmp_path, DRIVER))
     done = subprocess.run(
-        [*NAMESPACE, *argv(*words)],
+        [*NAMESPACE, *argv("run", "--hypercalls", mode, *words)],
         cwd=ROOT,
         capture_output=True,
         text=True,
