@@ -35,8 +35,12 @@ class Lease:
 
     def end(self) -> None:
         """Release the lwp of the calling thread, which must be the owner."""
-        if self._owner == threading.get_ident() and not self._kernel.closed:
-            self._owner = 0
+        if self._owner != threading.get_ident():
+            return
+        self._owner = 0
+        if self._kernel.closed:
+            self._kernel.provided.forget_lwp()
+        else:
             self._give_back()
 
     def __del__(self) -> None:

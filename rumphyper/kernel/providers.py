@@ -23,6 +23,7 @@ from rumphyper.hypercalls.around import Around
 from rumphyper.hypercalls.catalogue import CATALOGUE
 from rumphyper.hypercalls.families.init import Init
 from rumphyper.hypercalls.families.libc_locks import LibcLocks, LibcLwp
+from rumphyper.hypercalls.families.lwp import Lwp
 from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.faults import Attachment
@@ -94,6 +95,12 @@ class Provided:
         """Before an interface is made whose end joins a thread: see joins.py."""
         if self.interposed:
             self.joins.install(self.hypervisor)
+
+    def forget_lwp(self) -> None:
+        """The calling thread ends, with an lwp of a kernel that is closed."""
+        lwp = self.hypervisor.families.get("lwp")
+        if isinstance(lwp, Lwp):  # the stock library keeps it thread-local
+            lwp.forget()
 
     def check_version(self, librump: str) -> None:
         """Raise LibraryError when the kernel speaks another version."""

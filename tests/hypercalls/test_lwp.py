@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from ctypes import byref
 
+import pytest
+
 from rumphyper.hypercalls.errno import Errno
+from rumphyper.hypercalls.families.libc_locks import LibcLwp
+from rumphyper.hypercalls.families.lwp import Lwp
 from tests.hypercalls.support import Kernel, Setup
 
 
@@ -56,6 +60,27 @@ def test_lwp_of_an_ending_thread(setup: Setup) -> None:
         thread.join()
     assert found == [0x3000, None] * 3
     assert setup.reports == []
+
+
+@pytest.mark.parametrize("kind", [Lwp, LibcLwp])
+def test_lwp_of_a_thread_that_ends_with_it(kind: type[Lwp]) -> None:
+    """A thread with the same ident as one before starts without an lwp."""
+    lwps = kind()
+    found: list[tuple[int, int]] = []
+
+    def work() -> None:
+        before = lwps.curlwp()
+        lwps.curlwpop(2, 0x4000)
+        found.append((before, lwps.curlwp()))
+        lwps.forget()
+
+    for _ in range(5):  # libc hands out the same ident each time
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert found == [(0, 0x4000)] * 5
+    assert not lwps.carried
+    assert not getattr(lwps, "by_id", None)
 
 
 def test_component(setup: Setup) -> None:

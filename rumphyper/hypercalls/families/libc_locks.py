@@ -66,6 +66,11 @@ class LibcLwp(Lwp):
         elif operation == CLEAR:
             self.by_id.pop(get_native_id(), None)
 
+    def forget(self) -> None:
+        """As Python's, and the id."""
+        super().forget()
+        self.by_id.pop(get_native_id(), None)
+
 
 class Mutex:
     """What is to be known of a mutex besides libc's own."""

@@ -60,6 +60,13 @@ class Lwp(Family):
                 )
             carried.pop(thread, None)
 
+    def forget(self) -> None:
+        """The calling thread ends without giving its lwp back, as at the very end.
+
+        Its ident is another thread's soon, such as the one's that reboots.
+        """
+        self.carried.pop(get_ident(), None)
+
     def curlwp(self) -> int:
         """The calling thread's lwp, 0 (NULL) without one."""
         return self.carried.get(get_ident(), 0)
