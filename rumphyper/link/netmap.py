@@ -16,7 +16,7 @@ from rumphyper.link.netmap_abi import Mode
 from rumphyper.link.netmap_link import NetmapLink
 from rumphyper.link.netmap_name import PortName, parse
 from rumphyper.link.netmap_port import Port, Wanted
-from rumphyper.link.tap_options import station
+from rumphyper.link.station import station
 from rumphyper.ring.netmap_abi import MAX_FRAGS
 
 __all__ = ["NetmapLink", "open_netmap", "open_vale"]

@@ -10,9 +10,10 @@ import sys
 
 from rumphyper.host.netns import Netns
 from rumphyper.link import tap_bsd, tap_device
+from rumphyper.link.station import station
 from rumphyper.link.tap_device import Wanted, delete_tap
 from rumphyper.link.tap_link import TapLink
-from rumphyper.link.tap_options import Io, Options, group_id, station, user_id
+from rumphyper.link.tap_options import Io, Options, group_id, user_id
 from rumphyper.link.tap_super import MTU
 
 __all__ = ["TapLink", "delete_tap", "open_tap"]

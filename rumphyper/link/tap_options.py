@@ -12,8 +12,6 @@ from rumphyper.errors import HostError, LinkstrError
 from rumphyper.host.ifreq import check_name
 from rumphyper.host.netns import Netns
 from rumphyper.host.tun import MAX_QUEUES
-from rumphyper.net.errors import ParseError
-from rumphyper.net.mac import is_group, parse_mac, random_mac
 
 Io = Literal["auto", "uring", "plain"]
 
@@ -59,20 +57,6 @@ class Options:
         if self.mtu is not None and not LEAST_MTU <= self.mtu <= MOST_MTU:
             remedy = f"choose one from {LEAST_MTU} to {MOST_MTU}"
             raise LinkstrError(linkstr, f"the MTU is {self.mtu}", remedy)
-
-
-def station(linkstr: str, mac: bytes | str | None) -> bytes:
-    """The octets of an address of one station, a random one for None."""
-    if mac is None:
-        return random_mac()
-    try:
-        octets = parse_mac(mac) if isinstance(mac, str) else bytes(mac)
-    except ParseError as error:
-        raise LinkstrError(linkstr, str(error), error.remedy) from None
-    if len(octets) != 6 or is_group(octets):
-        cause = f"{octets.hex(':')} is no address of one station"
-        raise LinkstrError(linkstr, cause, "6 octets, the first of them even")
-    return octets
 
 
 def user_id(linkstr: str, owner: int | str | None) -> int | None:
