@@ -6,6 +6,7 @@ import os
 
 from rumphyper.doctor.finding import Finding, device
 from rumphyper.errors import RumphyperError
+from rumphyper.link.e1000_regs import MODELS, VENDOR
 from rumphyper.pci import vfio_abi
 from rumphyper.pci.container import Container, is_vfio
 from rumphyper.pci.memory import free_hugepages
@@ -31,7 +32,17 @@ def check_pci() -> Finding:
         return Finding(
             "pci", "denied", f"{config} may not be opened for writing", "run as root"
         )
-    return Finding("pci", "ready", f"{len(devices)} devices")
+    return Finding("pci", "ready", f"{len(devices)} devices; {_cards(devices)}")
+
+
+def _cards(devices: list[DeviceInfo]) -> str:
+    """The network cards that a link can drive, and whose they are now."""
+    cards = [
+        f"pci:{info.address} ({MODELS[info.device].name}, bound to {info.driver})"
+        for info in devices
+        if info.vendor == VENDOR and info.device in MODELS
+    ]
+    return f"links drive {', '.join(cards)}" if cards else "links drive none of them"
 
 
 def check_vfio() -> Finding:

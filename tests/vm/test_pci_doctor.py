@@ -6,13 +6,18 @@ import pytest
 
 from rumphyper.doctor.pci import check_pci, check_uio, check_vfio
 from rumphyper.pci import Sysfs
-from tests.vm.pci import EDU, uio, vfio
+from tests.vm.pci import E1000, E1000E, EDU, address, uio, vfio
 
 
 @pytest.mark.vm("pci")
 def test_with_an_iommu() -> None:
-    count = len(Sysfs().addresses())
-    assert (check_pci().status, check_pci().reason) == ("ready", f"{count} devices")
+    found = check_pci()
+    assert found.status == "ready"
+    assert found.reason == (
+        f"{len(Sysfs().addresses())} devices; "
+        f"links drive pci:{address(E1000)} (82540EM, bound to e1000), "
+        f"pci:{address(E1000E)} (82574L, bound to e1000e)"
+    )
     found = check_vfio()
     assert found.status == "ready"
     assert "IOMMU groups; no device is bound" in found.reason
