@@ -79,6 +79,32 @@ BARE_PCI = Kind(
 )
 """The same without an IOMMU."""
 
+
+def _wired(hub: int, *cards: str) -> tuple[str, ...]:
+    """Network cards on one hub, each on the slot of the bus that it names."""
+    arguments = []
+    for card in cards:
+        name = card.rpartition("=")[2]
+        arguments += ["-netdev", f"hubport,id=port{name},hubid={hub}"]
+        arguments += ["-device", f"{card},netdev=port{name},romfile="]
+    return tuple(arguments)
+
+
+PCI_HUB = Kind(
+    "pci-hub",
+    memory=1024,
+    devices=(
+        *("-device", "intel-iommu,intremap=on"),
+        *_wired(1, "e1000,addr=0x10", "e1000e,addr=0x11"),
+        *_wired(2, "e1000e,addr=0x12", "e1000e,addr=0x13"),
+        *("-netdev", "user,id=net0"),
+        *("-device", "e1000-82545em,addr=0x14,netdev=net0,romfile="),
+    ),
+    arguments=("intel_iommu=on",),
+    modules=("vfio-pci", "vfio_iommu_type1", "e1000", "e1000e"),
+)
+"""Network cards that are connected to each other."""
+
 XEN = Kind(
     "xen",
     memory=1024,
@@ -114,4 +140,4 @@ NETMAP = Kind(
     modules=("veth", NETMAP_MODULE) if NETMAP_MODULE else (),
 )
 
-KINDS = {kind.name: kind for kind in (PLAIN, PCI, BARE_PCI, XEN, NETMAP)}
+KINDS = {kind.name: kind for kind in (PLAIN, PCI, BARE_PCI, PCI_HUB, XEN, NETMAP)}
