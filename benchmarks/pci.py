@@ -6,6 +6,8 @@ Python. ``config read`` reads 4 octets of configuration space, ``config read32``
 register as a number; the peer is os.pread on the same descriptor. A regular file
 stands for the device's: of all files it is the quickest to read, so that what is
 ours weighs most.
+
+``e1000 frames`` is in pci_e1000.py.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator
 from rumphyper.pci.bar import MappedBar
 from rumphyper.pci.config import Config
 
+from . import pci_e1000
 from .harness import Row, interleave
 
 REGISTER_PEER = "bare memoryview index"
@@ -35,7 +38,7 @@ def _nanoseconds(
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """Yield the three cases in ns a read."""
+    """Yield the three cases in ns a read, then those of e1000e's frames."""
     runs = 15 if quick else 41
     bare = memoryview(mmap.mmap(-1, SIZE)).cast("I")
     bar = MappedBar("BAR 0", 0, mmap.mmap(-1, SIZE))
@@ -58,6 +61,7 @@ def run(quick: bool) -> Iterator[Row]:
             theirs = "pread(fd, 4, 8)"
             yield _row(case, ours, CONFIG_PEER, theirs, names, count, runs)
     bar.close()
+    yield from pci_e1000.rows(quick)
 
 
 def _row(
