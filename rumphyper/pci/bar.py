@@ -8,20 +8,18 @@ slices, mmap.read and .write, struct.pack_into, memmove and ctypes do not.
 
 from __future__ import annotations
 
-import mmap
 import struct
-import warnings
 from abc import ABC, abstractmethod
 from os import pread, pwrite
 from typing import Literal
 
-from rumphyper.host.libc import address
 from rumphyper.pci.errors import (
     DeviceClosedError,
     ReadOnlyError,
     RegisterError,
     explained,
 )
+from rumphyper.pci.mapping import Mapping
 from rumphyper.pci.sysfs import BarKind
 
 Width = Literal[8, 16, 32, 64]
@@ -54,7 +52,10 @@ class Bar(ABC):
     @property
     @abstractmethod
     def address(self) -> int:
-        """Where in this process the registers are, for C code; valid till `close`."""
+        """Where in this process the registers are, for C code.
+
+        After `close` it finds zeros there: threads in C cannot be told.
+        """
 
     @abstractmethod
     def read(self, offset: int, width: Width = 32) -> int:
@@ -89,14 +90,13 @@ class Bar(ABC):
 
 
 class MappedBar(Bar):
-    """Memory that is mapped into this process: ``area`` becomes the BAR's own."""
+    """Memory that is mapped into this process: ``mapping`` becomes the BAR's own."""
 
-    def __init__(self, thing: str, index: int, area: mmap.mmap) -> None:
-        super().__init__(thing, index, len(area), "memory")
-        self._area = area
-        self._octets = memoryview(area)
+    def __init__(self, thing: str, index: int, mapping: Mapping) -> None:
+        super().__init__(thing, index, len(mapping.view), "memory")
+        self._mapping = mapping
         self._views = {
-            width: self._octets.cast(letter)  # type: ignore[call-overload]
+            width: mapping.view.cast(letter)  # type: ignore[call-overload]
             for width, letter in _FORMATS.items()
         }
 
@@ -111,7 +111,7 @@ class MappedBar(Bar):
     def address(self) -> int:
         if not self._views:
             raise self._closed()
-        return address(self._area)
+        return self._mapping.lend()
 
     def read(self, offset: int, width: Width = 32) -> int:
         octets = self._checked(offset, width)
@@ -134,12 +134,7 @@ class MappedBar(Bar):
             return
         for view in views.values():
             view.release()
-        self._octets.release()
-        try:
-            self._area.close()
-        except BufferError:  # it goes when the last of them does
-            text = f"{self.thing}: a slice of a view, or a pointer, is still held"
-            warnings.warn(text, ResourceWarning, stacklevel=2)
+        self._mapping.close()
 
     def _closed(self) -> DeviceClosedError:
         return DeviceClosedError(self.thing, "the device is closed")
@@ -207,14 +202,6 @@ class FileBar(Bar):
 def mapped(
     thing: str, index: int, fd: int, size: int, offset: int, *, writable: bool = True
 ) -> MappedBar:
-    """Map ``size`` octets at ``offset`` of a descriptor. Raises PciError.
-
-    The mapping keeps the device's file open, the descriptor may be closed.
-    """
-    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-    try:
-        area = mmap.mmap(fd, size, mmap.MAP_SHARED, protection, offset=offset)
-    except (OSError, ValueError) as error:
-        failed = error if isinstance(error, OSError) else OSError(22, str(error))
-        raise explained(failed, thing) from None
-    return MappedBar(thing, index, area)
+    """Map ``size`` octets at ``offset`` of a descriptor. Raises PciError."""
+    mapping = Mapping(thing, fd, size, offset, writable=writable)
+    return MappedBar(thing, index, mapping)

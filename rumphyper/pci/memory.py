@@ -12,13 +12,15 @@ import mmap
 import os
 import weakref
 
-from rumphyper.host.libc import MAP_FAILED, libc
+from rumphyper.errors import HostError
+from rumphyper.host.mapping import (
+    MAP_FIXED_NOREPLACE,
+    MAP_HUGETLB,
+    MAP_POPULATE,
+    map_pages,
+    unmap_pages,
+)
 from rumphyper.pci.errors import DmaError
-
-MAP_POPULATE = 0x8000
-MAP_HUGETLB = 0x40000
-MAP_FIXED_NOREPLACE = 0x100000
-"""asm-generic/mman-common.h, asm-generic/mman.h; mmap(2)."""
 
 HUGE_SHIFT_POSITION = 26
 HUGEPAGE = 2 << 20
@@ -44,7 +46,7 @@ class Pages:
             raise DmaError("DMA memory", cause, f"pages are of {self.page} octets")
         self.address = _map(self.size, address, huge)
         array = (ctypes.c_ubyte * self.size).from_address(self.address)
-        weakref.finalize(array, _unmap, self.address, self.size).atexit = False
+        weakref.finalize(array, unmap_pages, self.address, self.size).atexit = False
         self.view = memoryview(array).cast("B")
 
     def close(self) -> None:
@@ -53,26 +55,20 @@ class Pages:
 
 
 def _map(size: int, address: int, huge: bool) -> int:
-    call = ctypes.CFUNCTYPE(
-        ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int,
-        ctypes.c_int, ctypes.c_int, ctypes.c_int64, use_errno=True,
-    )(("mmap", libc()))  # fmt: skip
     flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_POPULATE
     if huge:
         flags |= MAP_HUGETLB | (HUGEPAGE.bit_length() - 1) << HUGE_SHIFT_POSITION
     if address:
         flags |= MAP_FIXED_NOREPLACE
-    found: int = call(address, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
-    if found == MAP_FAILED:
-        raise _refused(ctypes.get_errno(), size, address, huge)
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    try:
+        found = map_pages(size, protection, flags, address=address)
+    except HostError as error:
+        raise _refused(error.errno, size, address, huge) from None
     if address and found != address:  # a kernel before 4.17 takes it as a hint
-        _unmap(found, size)
+        unmap_pages(found, size)
         raise _refused(errno.EEXIST, size, address, huge)
     return found
-
-
-def _unmap(address: int, size: int) -> None:
-    libc().munmap(ctypes.c_size_t(address), ctypes.c_size_t(size))
 
 
 def _refused(number: int, size: int, address: int, huge: bool) -> DmaError:

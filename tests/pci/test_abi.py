@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rumphyper.host import mapping
 from rumphyper.pci import memory, regs
 from rumphyper.pci import vfio_abi as abi
 from tests.judges import tool
@@ -112,9 +113,10 @@ REGISTERS = {
 }
 
 MEMORY = {
-    "MAP_POPULATE": memory.MAP_POPULATE,
-    "MAP_HUGETLB": memory.MAP_HUGETLB,
-    "MAP_FIXED_NOREPLACE": memory.MAP_FIXED_NOREPLACE,
+    "MAP_FIXED": mapping.MAP_FIXED,
+    "MAP_POPULATE": mapping.MAP_POPULATE,
+    "MAP_HUGETLB": mapping.MAP_HUGETLB,
+    "MAP_FIXED_NOREPLACE": mapping.MAP_FIXED_NOREPLACE,
     "MAP_HUGE_SHIFT": memory.HUGE_SHIFT_POSITION,
     "MAP_HUGE_2MB": 21 << memory.HUGE_SHIFT_POSITION,
 }

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import mmap
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rumphyper.host.libc import address
-from rumphyper.pci.bar import Bar, FileBar, MappedBar, Width, mapped
+from rumphyper.pci.bar import Bar, FileBar, Width, mapped
 from rumphyper.pci.errors import (
     DeviceClosedError,
     DeviceGoneError,
@@ -27,15 +27,23 @@ SIZE = 4096
 
 
 @pytest.fixture
-def area() -> mmap.mmap:
-    area = mmap.mmap(-1, SIZE)
-    area[:] = bytes(range(256)) * 16
-    return area
+def fd(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "resource0"
+    path.write_bytes(bytes(range(256)) * (SIZE // 256))
+    fd = os.open(path, os.O_RDWR)
+    yield fd
+    os.close(fd)
 
 
 @pytest.fixture
-def bar(area: mmap.mmap) -> Iterator[Bar]:
-    bar = MappedBar("BAR 0", 0, area)
+def area(fd: int) -> mmap.mmap:
+    """What the BAR should have, by other means."""
+    return mmap.mmap(fd, SIZE)
+
+
+@pytest.fixture
+def bar(fd: int) -> Iterator[Bar]:
+    bar = mapped("BAR 0", 0, fd, SIZE, 0)
     yield bar
     bar.close()
 
@@ -65,7 +73,9 @@ def test_views_and_reads_agree(bar: Bar, area: mmap.mmap, width: Width) -> None:
 
 
 def test_the_address_is_the_mappings(bar: Bar, area: mmap.mmap) -> None:
-    assert bar.address == address(area)
+    assert ctypes.string_at(bar.address, SIZE) == area[:]
+    area[7] = 99
+    assert ctypes.string_at(bar.address + 7, 1) == b"c"
 
 
 BAD: list[tuple[Callable[[Bar], object], str]] = [
@@ -84,25 +94,23 @@ BAD: list[tuple[Callable[[Bar], object], str]] = [
 
 @pytest.mark.parametrize(("call", "cause"), BAD)
 def test_accesses_that_cannot_be(
-    ports: FileBar, call: Callable[[Bar], object], cause: str
+    ports: FileBar, fd: int, call: Callable[[Bar], object], cause: str
 ) -> None:
-    small = MappedBar("BAR 0", 0, mmap.mmap(-1, 32))
+    small = mapped("BAR 0", 0, fd, 32, 0)
     for bar in (small, ports):
         with pytest.raises(RegisterError) as caught:
             call(bar)
         assert cause in str(caught.value)
         assert bar.thing in str(caught.value)
-    assert bytes(small.view(8)) == bytes(32)
+    assert bytes(small.view(8)) == bytes(range(32))
     assert ports.read(0, 8) == 16
     small.close()
 
 
-def test_closing_takes_every_view_away(area: mmap.mmap) -> None:
-    bar = MappedBar("BAR 0", 0, area)
+def test_closing_takes_every_view_away(bar: Bar) -> None:
     views = [bar.view(width) for width in WIDTHS]
     bar.close()
     bar.close()
-    assert area.closed
     for view in views:
         with pytest.raises(ValueError, match="released"):
             view[0]
@@ -113,16 +121,42 @@ def test_closing_takes_every_view_away(area: mmap.mmap) -> None:
         _ = bar.address
 
 
-def test_a_slice_that_is_held_is_told_of(area: mmap.mmap) -> None:
-    """The mapping must not go from under it; it goes with it."""
-    bar = MappedBar("BAR 0", 0, area)
+def mapping_at(address: int) -> str:
+    """The line of /proc/self/maps for an address, or nothing."""
+    with open("/proc/self/maps", encoding="ascii") as maps:
+        for line in maps:
+            low, high = (int(part, 16) for part in line.split()[0].split("-"))
+            if low <= address < high:
+                return line
+    return ""
+
+
+def test_a_slice_that_is_held_has_zeros(fd: int, area: mmap.mmap) -> None:
+    """The device's file is let go at once, the place with the last slice."""
+    bar = mapped("BAR 0", 0, fd, SIZE, 0)
     part = bar.view(8)[4:8]
-    with pytest.warns(ResourceWarning, match="BAR 0: a slice of a view"):
-        bar.close()
-    assert bytes(part) == b"\4\5\6\7"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        bar.close()
+    place = address(part)
+    assert "resource0" in mapping_at(place)
+    bar.close()
+    assert bytes(part) == bytes(4)
+    part[0] = 9
+    assert area[4] == 4
+    assert "resource0" not in mapping_at(place)
+    del part
+    gc.collect()
+    assert not mapping_at(place)
+
+
+def test_c_code_finds_zeros_after_the_end(fd: int, area: mmap.mmap) -> None:
+    """It cannot be told that the registers are gone."""
+    bar = mapped("BAR 0", 0, fd, SIZE, 0)
+    place = bar.address
+    bar.close()
+    gc.collect()
+    assert ctypes.string_at(place, SIZE) == bytes(SIZE)
+    ctypes.memset(place, 1, SIZE)
+    assert area[:4] == b"\0\1\2\3"
+    assert "resource0" not in mapping_at(place)
 
 
 def test_read_only_mapping(tmp_path: Path) -> None:
