@@ -18,6 +18,7 @@ from rumphyper.hypercalls.families.locks import Locks
 from rumphyper.hypercalls.families.lwp import Lwp
 from rumphyper.hypercalls.families.memory import Memory
 from rumphyper.hypercalls.families.param import Param
+from rumphyper.hypercalls.families.pci import Pci
 from rumphyper.hypercalls.families.random import Random
 from rumphyper.hypercalls.families.shmif import Shmif
 from rumphyper.hypercalls.families.sysproxy import SysProxy
@@ -81,4 +82,5 @@ def python_families(
         use(Virtif)(links, library),
         use(Shmif)(upcalls),
         use(SysProxy)(upcalls),
+        use(Pci)(),
     ]

@@ -26,7 +26,8 @@ def _to_stdout(text: str) -> None:
         sys.stdout.flush()
 
 
-def _to_stderr(text: str) -> None:
+def to_stderr(text: str) -> None:
+    """Write to the error output, if there is one."""
     if sys.stderr is not None:
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -44,7 +45,7 @@ class Console(Family):
     def __init__(
         self,
         write: Callable[[str], object] = _to_stdout,
-        debug: Callable[[str], object] = _to_stderr,
+        debug: Callable[[str], object] = to_stderr,
     ) -> None:
         self.write = write
         self.debug = debug

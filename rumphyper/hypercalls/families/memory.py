@@ -17,6 +17,26 @@ from rumphyper.hypercalls.report import HypercallError
 POINTER_SIZE = ctypes.sizeof(ctypes.c_void_p)
 
 
+def check_alignment(alignment: int) -> int:
+    """The alignment of a malloc in octets. Raises HypercallError."""
+    if alignment == 0:
+        return POINTER_SIZE
+    if alignment < POINTER_SIZE or alignment & (alignment - 1):
+        raise HypercallError(
+            f"alignment {alignment}",
+            f"not a power of two of at least {POINTER_SIZE}",
+            "a bug of the kernel",
+        )
+    return alignment
+
+
+def page_alignment(alignbit: int) -> int:
+    """The alignment of a mapping in octets. Raises HypercallError."""
+    if not 0 <= alignbit < 8 * POINTER_SIZE - 1:
+        raise HypercallError(f"alignment of 2 ** {alignbit}", "out of range")
+    return 1 << alignbit
+
+
 class Memory(Family):
     """The host's malloc and mmap.
 
@@ -51,15 +71,7 @@ class Memory(Family):
     def malloc(self, howmuch: int, alignment: int, memp: Any) -> int:
         """Allocate; on failure ``*memp`` is NULL."""
         memp[0] = None
-        if alignment == 0:
-            alignment = POINTER_SIZE
-        if alignment < POINTER_SIZE or alignment & (alignment - 1):
-            raise HypercallError(
-                f"alignment {alignment}",
-                f"not a power of two of at least {POINTER_SIZE}",
-                "a bug of the kernel",
-            )
-        number = self._memalign(memp, alignment, howmuch)
+        number = self._memalign(memp, check_alignment(alignment), howmuch)
         if number:
             return to_netbsd(number)
         self._allocated.add(memp[0])
@@ -90,11 +102,9 @@ class Memory(Family):
         protection = mmap.PROT_READ | mmap.PROT_WRITE
         if exec_:
             protection |= mmap.PROT_EXEC
-        if not 0 <= alignbit < 8 * POINTER_SIZE - 1:
-            raise HypercallError(f"alignment of 2 ** {alignbit}", "out of range")
+        alignment = page_alignment(alignbit)
         if not size:
             return Errno.EINVAL
-        alignment = 1 << alignbit
         extra = alignment if alignment > mmap.PAGESIZE else 0
         if size + extra >= 1 << (8 * POINTER_SIZE):
             return Errno.ENOMEM

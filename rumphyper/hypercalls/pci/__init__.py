@@ -1,0 +1,1 @@
+"""What the family of PCI hypercalls is made of: cards, their arena, interrupts."""
