@@ -38,28 +38,35 @@ class InterfaceSpec:
     """Of a bridge: ``bridge0=virt0+shmif0``."""
 
     def create(self, kernel: Kernel) -> Interface:
-        """Make it as it says; on failure nothing of it stays behind."""
+        """Make it as it says; on failure nothing of it stays behind.
+
+        lo0 and those of PCI devices are there already: they are set up.
+        """
         with kernel.guard:
-            if self.name == "lo0":
-                return self._set_up(kernel, kernel.interface("lo0"))
-            if self.members:
-                interface = kernel.create_bridge(self.name, self.members)
+            own = any(state.name == self.name for state in kernel.interfaces())
+            if own and not self.linkstr and not self.members:
+                interface = kernel.interface(self.name)
+                undo = interface.down
             else:
-                interface = kernel.create_interface(
-                    self.name, self.linkstr, **self.options
-                )
+                interface = self._make(kernel)
+                undo = interface.destroy
             try:
                 self._set_up(kernel, interface)
             except BaseException:
-                kernel.destroy_interface(interface)
+                undo()
                 raise
         try:
             if self.dhcp:  # may take long: Ctrl-C is heard
                 interface.dhcp()
         except BaseException:
-            kernel.destroy_interface(interface)
+            undo()
             raise
         return interface
+
+    def _make(self, kernel: Kernel) -> Interface:
+        if self.members:
+            return kernel.create_bridge(self.name, self.members)
+        return kernel.create_interface(self.name, self.linkstr, **self.options)
 
     def _set_up(self, kernel: Kernel, interface: Interface) -> Interface:
         if self.mac is not None:

@@ -17,6 +17,8 @@ from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
 from rumphyper.errors import RumphyperError
 from rumphyper.hypercalls.modes import MODES
 from rumphyper.kernel.boot import boot
+from rumphyper.kernel.pcidevices import MEBIBYTE, MEMORY
+from rumphyper.kernel.pcispec import FORM as PCI_FORM
 from rumphyper.kernel.tuning import TCP_BUFFER, set_tcp_buffers
 
 if TYPE_CHECKING:
@@ -43,6 +45,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="SPEC",
         help=f"{FORM}; bridge0=virt0+shmif0 for a bridge",
+    )
+    parser.add_argument(
+        "--pci",
+        action="append",
+        default=[],
+        metavar="DEVICE",
+        help=f"for NetBSD's own driver: {PCI_FORM}",
+    )
+    parser.add_argument(
+        "--pci-memory",
+        type=int,
+        default=MEMORY // MEBIBYTE,
+        metavar="MIB",
+        help="the kernel's memory with PCI devices (default %(default)s)",
     )
     parser.add_argument(
         "--hypercalls",
@@ -119,6 +135,8 @@ class Session:
             ncpu=args.ncpu,
             verbose=args.verbose,
             faults=faults.attachments(args),
+            pci=args.pci,
+            pci_memory=args.pci_memory * MEBIBYTE,
         )
         set_tcp_buffers(kernel, args.tcp_buffer)
         if not any(spec.name == "lo0" for spec in self.specs):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from rumphyper.errors import RumphyperError, UnsupportedError
+from rumphyper.errors import LibraryError, RumphyperError, UnsupportedError
 from rumphyper.hypercalls.faults import Attachment
 from rumphyper.hypercalls.modes import check_mode
 from rumphyper.hypercalls.override import Override
@@ -18,6 +19,8 @@ from rumphyper.kernel.interrupt import GUARD, Guard, no_signals
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
 from rumphyper.kernel.netbsd import Kernel
+from rumphyper.kernel.pcidevices import MEMORY, PciDevices
+from rumphyper.kernel.pcispec import PciSpec
 from rumphyper.kernel.providers import Provided, default_mode, provide
 
 NEEDED = ("net", "netinet")
@@ -26,6 +29,10 @@ WANTED = (
     *("vfs", "tmpfs", "dev", "bpf", "sysproxy"),
 )
 """The default components: the second part as far as their libraries are there."""
+
+POLL = 0.1
+PATIENCE = 2.0
+"""Seconds between looks at a boot, and that it may go on once memory was refused."""
 
 _lock = threading.Lock()
 _kernel: Kernel | None = None
@@ -63,6 +70,8 @@ def boot(
     trace: Trace | None = None,
     console: Callable[[str], object] | None = None,
     faults: Iterable[str | Attachment] = (),
+    pci: Iterable[str] = (),
+    pci_memory: int = MEMORY,
 ) -> Kernel:
     """Boot NetBSD in this process and return the kernel.
 
@@ -78,10 +87,17 @@ def boot(
     the process's standard output. ``faults`` are what goes wrong on purpose, in
     words or as objects, and recorders and replays: see docs/faults.md.
 
+    ``pci`` names PCI devices for NetBSD's own drivers, as
+    ``0000:00:03.0,driver=vfio,restore`` (`pcispec.FORM`): their components are
+    loaded too, and the kernel finds the devices in this order. All of the
+    kernel's memory is then ``pci_memory`` octets that the devices reach. See
+    docs/pci.md.
+
     Raises LibraryError when libraries are missing or do not fit together,
     UnsupportedError for an unknown mode and for overrides that cannot work (a
-    process can boot again after both), RumphyperError on a second
-    boot: a process can boot once.
+    process can boot again after both), the errors of `rumphyper.pci.errors`,
+    RumphyperError when the memory is too small, and on a second boot: a process
+    can boot once.
     """
     global _kernel
     if hypercalls is not None:
@@ -97,23 +113,49 @@ def boot(
             )
         attachments = read_attachments(faults)
         libraries = Libraries()
-        names = default_components(libraries) if components is None else components
+        specs = [PciSpec.parse(text) for text in pci]
+        names = list(
+            default_components(libraries) if components is None else components
+        )
+        if specs:
+            names += pci_components(libraries, components is None)
         plan = libraries.plan(names)
         settings = {"RUMP_NCPU": str(ncpu)} if ncpu else {}
         if verbose:
             settings["RUMP_VERBOSE"] = "1"
-        with GUARD:
+        with GUARD, contextlib.ExitStack() as undo:
             mode = hypercalls or default_mode(libraries)
-            provided = provide(mode, libraries, override, trace, console)
+            devices = None
+            if specs:
+                devices = PciDevices(specs, pci_memory)
+                undo.callback(devices.close)
+                settings |= devices.settings
+            provided = provide(mode, libraries, override, trace, console, devices)
             provided.hypervisor.interrupted = lambda: GUARD.pending
-            try:
-                provided.put_before(attachments)
-                _kernel = _start(plan, GUARD, provided, settings)
-            except BaseException:
-                provided.end_attachments()
-                raise
+            undo.callback(provided.end_attachments)
+            provided.put_before(attachments)
+            _kernel = _start(plan, GUARD, provided, settings)
+            undo.pop_all()
             _kernel.quiet = not verbose and console is None
         return _kernel
+
+
+def pci_components(libraries: Libraries, drivers: bool) -> list[str]:
+    """The PCI bus, and with ``drivers`` all drivers for it that are there.
+
+    Raises LibraryError without them.
+    """
+    libraries.find("pci")
+    if not drivers:
+        return ["pci"]
+    found = [name for name in libraries.components if name.startswith("pci_")]
+    if not found:
+        raise LibraryError(
+            "librumpdev_pci_*.so",
+            f"no driver of PCI devices is in {', '.join(libraries.folders)}",
+            "install that of your device, such as librumpdev_pci_if_wm.so",
+        )
+    return ["pci", *found]
 
 
 def _start(
@@ -126,7 +168,7 @@ def _start(
     _spoiled = "a boot in this process failed"
     with environment(settings), no_signals():
         start = time.perf_counter()
-        error = run_init(library.rump_init, provided.attachments)
+        error = _init(library, provided)
         elapsed = time.perf_counter() - start
     if error:
         provided.check_version(plan.order[0].path)
@@ -135,6 +177,37 @@ def _start(
     kernel = Kernel(library, plan, guard, provided)
     kernel.started_in = elapsed
     return kernel
+
+
+def _init(library: ctypes.CDLL, provided: Provided) -> int:
+    """Run rump_init. Raises RumphyperError when it waits for memory for ever.
+
+    It would wait on the calling thread, so with limited memory it gets its own;
+    none of the kernel's state is the thread's when it is done.
+    """
+    global _spoiled
+    devices = provided.devices
+    if devices is None:
+        return run_init(library.rump_init, provided.attachments)
+    results: list[int] = []
+    thread = threading.Thread(
+        target=lambda: results.append(library.rump_init()), daemon=True
+    )
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL)
+        if devices.arena.starved.is_set():
+            thread.join(PATIENCE)
+            break
+    if not results:
+        _spoiled = "a boot in this process ran out of memory"
+        provided.park()
+        used = f"NetBSD does not boot in it; {devices.arena.peak} octets were in use"
+        raise devices.starvation(used)
+    for device in devices.idle():
+        cause = "no driver of this kernel took it"
+        provided.hypervisor.reporter.say(f"{device.thing}: {cause}")
+    return results[0]
 
 
 @contextlib.contextmanager

@@ -208,10 +208,14 @@ class Kernel(NetworkCalls, ExposeCalls, ServeCalls, Face):
             self.destroy_all()
         finally:
             self._down = True
-            if self.provided.interposed:
-                self.provided.prepare_end(self.quiet)
-                reboot(self.library)
-                self.provided.park()
+            try:
+                if self.provided.interposed:
+                    self.provided.prepare_end(self.quiet)
+                    reboot(self.library)
+                    self.provided.park()
+            finally:
+                if self.provided.devices is not None:
+                    self.provided.devices.close()
 
     def __enter__(self) -> Self:
         return self

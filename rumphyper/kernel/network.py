@@ -40,6 +40,9 @@ class NetworkCalls(RouteCalls):
 
     def __init__(self) -> None:
         self._made: dict[str, Interface] = {}
+        self._found: dict[str, Interface] = {}
+        """Those of the kernel's own: lo0, and what drivers of devices make."""
+
         self._destroying = threading.Lock()
         """One at a time: see rumphyper.kernel.busdriver."""
 
@@ -49,9 +52,10 @@ class NetworkCalls(RouteCalls):
 
     def interface(self, name: str) -> Interface:
         """The interface called ``name``; KernelError (ENXIO) without one."""
-        found = self._made.get(name) or Interface(self._self, check_name(name)[2])
+        known = self._made.get(name) or self._found.get(name)
+        found = known or Interface(self._self, check_name(name)[2])
         _ = found.index  # asks the kernel
-        return found
+        return known or self._found.setdefault(name, found)
 
     def create_interface(
         self, name: str, linkstr: str = "", **link_options: object
@@ -164,32 +168,38 @@ class NetworkCalls(RouteCalls):
         """Take an interface down, remove it and close its link.
 
         Raises KernelError: ENXIO when there is none, EPERM for one that
-        cannot be removed (lo0 is the kernel's own).
+        cannot be removed (lo0 and a device's are the kernel's own).
         """
         name = interface if isinstance(interface, str) else interface.name
-        kept = self._made.get(name) or Interface(self._self, check_name(name)[2])
+        kept = self._made.get(name) or self.interface(name)
         with self._self.guard:
             # A driver that refuses leaves an interface that takes no ioctl ever
             # again (NetBSD sys/net/if.c, if_clone_destroy): give it no reason.
             # The reasons are being up, and being the kernel's own loopback.
-            if name == "lo0":
+            if name == "lo0" or check_name(name)[0] not in self.drivers():
                 raise self._self.error(1, name, "it is the kernel's own")
             kept.release()
             kept.down()
             self._destroy(name)
             self._made.pop(name, None)
+            self._found.pop(name, None)
             if kept.link is not None:
                 kept.link.close()
 
     def destroy_all(self) -> None:
         """Destroy the interfaces that were created here, the last one first.
 
-        Goes on with the others when one fails; the first failure is raised.
+        The kernel's own are taken down. Goes on with the others when one fails;
+        the first failure is raised.
         """
         failures = []
-        for interface in reversed(list(self._made.values())):
+        for interface in reversed([*self._found.values(), *self._made.values()]):
             try:
-                self.destroy_interface(interface)
+                if interface.name in self._made:
+                    self.destroy_interface(interface)
+                else:
+                    interface.release()
+                    interface.down()
             except RumphyperError as error:
                 failures.append(error)
         if failures:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import attrs
 
-from rumphyper.errors import LibraryError
+from rumphyper.errors import LibraryError, UnsupportedError
 from rumphyper.host.thunks import check_supported, supported
 from rumphyper.hypercalls.around import Around
 from rumphyper.hypercalls.catalogue import CATALOGUE
@@ -44,6 +44,7 @@ from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.busdriver import WAIT, BusDriver
 from rumphyper.kernel.joins import Joins
 from rumphyper.kernel.libraries import Libraries
+from rumphyper.kernel.pcidevices import PciDevices
 from rumphyper.kernel.stock import function_address, initializer, open_stock
 
 LIBC: dict[str, type[Family]] = {"locks": LibcLocks, "lwp": LibcLwp}
@@ -65,6 +66,7 @@ class Provided:
     interposed: bool = True
     """False where there are no thunks: the stock library answers by itself."""
 
+    devices: PciDevices | None = None
     attachments: list[Attachment] = attrs.field(factory=list)
     """What stands before the answers: faults, recorders."""
 
@@ -142,24 +144,30 @@ def provide(
     override: Mapping[str, Override] | None = None,
     trace: Trace | None = None,
     console: Callable[[str], object] | None = None,
+    devices: PciDevices | None = None,
 ) -> Provided:
     """Load what answers the hypercalls in ``mode``; see `boot` for the others.
 
-    Raises UnsupportedError for an unknown mode and for answers that do not fit
-    together, LibraryError when the stock library is needed and is not there.
+    With ``devices`` their families answer in every mode. Raises UnsupportedError
+    for an unknown mode and for answers that do not fit together, LibraryError
+    when the stock library is needed and is not there.
     """
     check_mode(mode)
     path = _stock_path(mode, libraries)
     wanted = Overrides(override or {}, MUST_BE)
-    if not supported() and (mode != "native" or wanted):
+    if not supported() and (mode != "native" or wanted or devices):
         check_supported()  # raises, with the reason
     replace: dict[str, type[Family]] = {"shmif": BusDriver}
     if mode == "libc":
         replace |= LIBC
+    debug = console if devices is None else devices.listener(console)
     families = python_families(
-        replace=replace | wanted.classes, write=console, debug=console
+        replace=replace | wanted.classes, write=console, debug=debug
     )
-    own = set(wanted.families) | ({"console"} if console is not None else set())
+    own = set(wanted.families) | ({"console"} if debug is not None else set())
+    if devices is not None:
+        families += _families(devices, wanted)
+        own |= {"memory", "pci"}
     answered = {
         name: PYTHON if call.family in own else provider(mode, call)
         for name, call in CATALOGUE.items()
@@ -174,6 +182,7 @@ def provide(
     init, buses = only(every, Init), only(every, BusDriver)
     provided = Provided(mode, hypervisor, only(every, Virtif), buses, init)
     provided.interposed = supported()
+    provided.devices = devices
     hypervisor.start()
     hypervisor.bind("rumpuser_init", init.init, PYTHON)
     if path is not None and needs_stock(mode):
@@ -204,6 +213,19 @@ def _stock_path(mode: str, libraries: Libraries) -> str | None:
             "stock library's",
         )
     return path
+
+
+def _families(devices: PciDevices, wanted: Overrides) -> list[Family]:
+    """What answers for PCI devices, which nothing else can."""
+    found = [devices.memory, devices.pci]
+    for family in found:
+        if family.family in wanted.families:
+            raise UnsupportedError(
+                f"override of {family.family!r} with PCI devices",
+                "their DMA needs the family that goes with them",
+                "override single hypercalls, by an Around",
+            )
+    return found
 
 
 F = TypeVar("F", bound=Family)

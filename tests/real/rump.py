@@ -29,12 +29,18 @@ def share(mode: str, times: int) -> int:
     return times if mode == THOROUGH else times // 4
 
 
-def require_rump() -> None:
-    """Skip the test, saying where was looked, when there is no rump kernel."""
+def require_rump(*components: str) -> None:
+    """Skip the test, saying where was looked, when there is no rump kernel.
+
+    ``components`` are those that it needs besides. A module that calls this is
+    skipped as a whole.
+    """
     try:
-        Libraries()
+        libraries = Libraries()
+        for name in components:
+            libraries.find(name)
     except LibraryError as error:
-        pytest.skip(f"no rump kernel: {error}")
+        pytest.skip(f"no rump kernel: {error}", allow_module_level=True)
 
 
 def boot(components: Iterable[str] | None = None, **options: Any) -> Kernel:

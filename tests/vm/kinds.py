@@ -105,6 +105,27 @@ PCI_HUB = Kind(
 )
 """Network cards that are connected to each other."""
 
+_INTEL = ("e1000,addr=0x10", "e1000e,addr=0x11")
+_VIRTIO = "virtio-net-pci,disable-legacy=on,iommu_platform=on,addr=0x12"
+
+WIRED_PCI = attrs.evolve(
+    PCI,
+    name="wired-pci",
+    devices=(
+        *("-device", "intel-iommu,intremap=on"),
+        *_wired(1, *_INTEL, _VIRTIO),
+    ),
+)
+"""One Intel card of each kind and Linux's own on one wire. (Not QEMU's user
+network: that answers for every address.)"""
+
+WIRED_BARE_PCI = attrs.evolve(
+    BARE_PCI,
+    name="wired-bare-pci",
+    devices=_wired(1, *_INTEL, _VIRTIO),
+    modules=(*BARE_PCI.modules, "virtio_net"),
+)
+
 XEN = Kind(
     "xen",
     memory=1024,
@@ -140,4 +161,9 @@ NETMAP = Kind(
     modules=("veth", NETMAP_MODULE) if NETMAP_MODULE else (),
 )
 
-KINDS = {kind.name: kind for kind in (PLAIN, PCI, BARE_PCI, PCI_HUB, XEN, NETMAP)}
+KINDS = {
+    kind.name: kind
+    for kind in (
+        *(PLAIN, PCI, BARE_PCI, PCI_HUB, WIRED_PCI, WIRED_BARE_PCI, XEN, NETMAP),
+    )
+}
