@@ -51,8 +51,8 @@ SLOW_ENOUGH = table(
 # The ring: x11 the number of the record, x13 its address, x15 its lap's first
 # number, which its first word holds if the record of the lap before is whole.
 # Acquire and release keep its words behind those that are compared here and
-# before its first, which says that the record is whole. Nothing is loaded
-# between ldaxr and stxr, or the pair might never succeed.
+# before its first, which says that the record is whole. The sixteenth after it
+# is fetched. Nothing is loaded between ldaxr and stxr, or they might never succeed.
 RESERVE = [
     Line("10000009 {head}", "adr x9, {head}"),
     label("retry"),
@@ -69,6 +69,7 @@ RESERVE = [
         ("cb0d016f", "sub x15, x11, x13"),
         ("5800000e {records}", "ldr x14, {records}"),
         ("8b0d1dcd", "add x13, x14, x13, lsl #7"),
+        ("f98401b0", "prfm pstl1keep, [x13, #2048]"),
         ("c8dffdae", "ldar x14, [x13]"),
         ("eb0f01df", "cmp x14, x15"),
         ("54000001 {>full}", "b.ne {full}"),
