@@ -48,17 +48,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one object at the end")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Boot, ping, sum up; 0 only when every ping was answered."""
+def run(args: argparse.Namespace, trace: Trace | None = None) -> int:
+    """Boot, ping, sum up; 0 only when every ping was answered.
+
+    ``trace`` records the hypercalls; without it they are counted or shown.
+    """
     with Stop() as stop:  # first of all: from here on Ctrl-C ends with a summary
-        return _Demo(args, stop).run()
+        return _Demo(args, stop, trace).run()
 
 
 class _Demo:
     """One run of the demo, and what it prints."""
 
-    def __init__(self, args: argparse.Namespace, stop: Stop) -> None:
+    def __init__(
+        self, args: argparse.Namespace, stop: Stop, trace: Trace | None
+    ) -> None:
         self.args = args
+        self.trace = trace
         self.stop = stop
         self.began = time.monotonic()
         self.recorder: Recorder | None = None
@@ -83,7 +89,9 @@ class _Demo:
         from rumphyper.kernel.demo import choose
 
         self.kernel = choose(self.args.kernel)
-        trace = Trace(sys.stderr if self.args.trace else None, keep=0)
+        trace = self.trace
+        if trace is None:
+            trace = Trace(sys.stderr if self.args.trace else None, keep=0)
         with ExitStack() as cleanup:
             self._boot_and_ping(trace, cleanup)
         elapsed = time.monotonic() - self.began

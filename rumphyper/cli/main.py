@@ -23,6 +23,7 @@ from rumphyper.errors import RumphyperError
 VERBS = {
     "doctor": "what works on this host, and what to do about the rest",
     "run": "boot NetBSD with interfaces and run a script in it",
+    "trace": "run with every hypercall recorded",
     "demo": "boot a kernel on a shared-memory bus and ping it",
     "ping": "ping a station over any link",
     "echo": "answer ARP and pings on any link",

@@ -22,6 +22,7 @@ from rumphyper.kernel.pcispec import FORM as PCI_FORM
 from rumphyper.kernel.tuning import TCP_BUFFER, set_tcp_buffers
 
 if TYPE_CHECKING:
+    from rumphyper.hypercalls.trace import Trace
     from rumphyper.kernel.netbsd import Kernel
     from rumphyper.kernel.state import InterfaceState
 
@@ -38,6 +39,12 @@ far side, Linux's of a TAP say, is not this command's business.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
+    add_arguments(parser)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those that say what to run."""
     parser.epilog = EPILOG
     parser.add_argument(
         *("-i", "--interface"),
@@ -87,14 +94,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     serve.configure(parser)
     faults.configure(parser)
-    parser.add_argument("--json", action="store_true", help="the summary as JSON")
     parser.add_argument("script", nargs="?", metavar="SCRIPT")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, trace: Trace | None = None) -> int:
     """Boot, make the interfaces, run the script or wait; then the summary.
 
+    With a ``trace`` that takes the summary's place.
     Returns the script's exit status, 0 after Ctrl-C without a script, 130
     after Ctrl-C in one.
     """
@@ -102,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if args.script and not os.path.exists(args.script):
         raise RumphyperError(args.script, "no such script")
     specs = parse_all(args.interface)
-    session = Session(args, specs)
+    session = Session(args, specs, trace)
     try:
         try:
             status = session.go()
@@ -118,9 +125,15 @@ def run(args: argparse.Namespace) -> int:
 class Session:
     """One kernel, from boot to summary."""
 
-    def __init__(self, args: argparse.Namespace, specs: list[InterfaceSpec]) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        specs: list[InterfaceSpec],
+        trace: Trace | None = None,
+    ) -> None:
         self.args = args
         self.specs = specs
+        self.trace = trace
         self.kernel: Kernel | None = None
         self.ready = False
         """Whether there is something to sum up."""
@@ -137,6 +150,7 @@ class Session:
             faults=faults.attachments(args),
             pci=args.pci,
             pci_memory=args.pci_memory * MEBIBYTE,
+            trace=self.trace,
         )
         set_tcp_buffers(kernel, args.tcp_buffer)
         if not any(spec.name == "lo0" for spec in self.specs):
@@ -164,7 +178,7 @@ class Session:
         try:
             faults.end(kernel)
             states = kernel.interfaces()
-            if not self.ready:
+            if not self.ready or self.trace is not None:
                 pass
             elif self.args.json:
                 found = [state.as_dict() for state in states]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TextIO
 
@@ -29,7 +29,7 @@ from rumphyper.hypercalls.tracewriter import Writer
 
 __all__ = ["KEEP", "Record", "Total", "Trace", "describe"]
 
-KEEP = 100_000
+KEEP = 25_000
 """Records that a trace keeps unless it is told otherwise."""
 
 
@@ -41,7 +41,7 @@ class Trace:
     threads by name (``*`` and ``?`` as in a shell) or id. ``keep`` is how many
     of the newest records are kept; 0 keeps none and, without a stream, costs
     less. ``slower_than`` drops records of shorter calls (seconds); they are
-    counted all the same. ``sink`` gets the records, too.
+    counted all the same. ``sinks`` get the records, too.
 
     A trace records one hypervisor at a time. Raises UnsupportedError for a
     family or name that is not in the catalogue.
@@ -56,7 +56,7 @@ class Trace:
         threads: Collection[str | int] = (),
         keep: int = KEEP,
         slower_than: float = 0.0,
-        sink: Sink | None = None,
+        sinks: Iterable[Sink] = (),
     ) -> None:
         wanted = {call.name for family in families for call in members(family)}
         wanted.update(lookup(name).name for name in names)
@@ -64,7 +64,7 @@ class Trace:
         self._threads = tuple(map(str, threads))
         self._text = Text(stream) if stream is not None else None
         self._stream = stream
-        sinks = [one for one in (self._text, sink) if one is not None]
+        sinks = [*([self._text] if self._text else []), *sinks]
         self._prompt = bool(sinks or threads)
         self.detailed = self._prompt or keep > 0
         """Whether there are records, or totals only."""
@@ -160,7 +160,7 @@ class Trace:
         return str(number) in wanted or any(fnmatchcase(name, one) for one in wanted)
 
     def flush(self) -> None:
-        """Hand on to stream and sink what has been recorded until now."""
+        """Hand on to stream and sinks what has been recorded until now."""
         if self._prompt:
             self._collect(time.monotonic_ns() - self._began)
 
@@ -191,6 +191,11 @@ class Trace:
     def stream(self) -> TextIO | None:
         """Where the text goes; None without, and once it could not be written."""
         return self._stream if self._text in self._journal.sinks else None
+
+    @property
+    def failures(self) -> list[tuple[Sink, Exception]]:
+        """Sinks that have raised, and what; they have got nothing since."""
+        return list(self._journal.failures)
 
     @property
     def records(self) -> list[Record]:

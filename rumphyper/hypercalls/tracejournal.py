@@ -30,6 +30,9 @@ class Journal:
         """Records that could not wait any longer to be handed on."""
 
         self.sinks = list(sinks)
+        self.failures: list[tuple[Sink, Exception]] = []
+        """Sinks that have raised, and what; they get nothing more."""
+
         self._limit = WAITING if self.sinks else keep
         self._waiting: deque[Record] = deque()
         self._skipped = 0
@@ -85,5 +88,6 @@ class Journal:
                     sink.lose(lost)
                 if records:
                     sink.write(records)
-            except Exception:  # closed, or a pipe without reader: others go on
+            except Exception as error:  # closed, or a pipe without reader, ...
+                self.failures.append((sink, error))
                 self.sinks.remove(sink)

@@ -111,11 +111,11 @@ def _rest(format: Any, words: Sequence[int], live: bool) -> list[str]:
 
 
 def show_result(call: Hypercall, value: Any, *, returned: bool) -> str:
-    """The result of a call as text."""
+    """The result of a call as text: ``?`` where there is none to be seen."""
+    if call.result.ctype is None and not call.noreturn:
+        return ""
     if not returned:
         return "?"
-    if call.result.ctype is None:
-        return ""
     return call.result.show(value, View(live=True))
 
 
