@@ -32,25 +32,25 @@ def test_records_and_text_agree() -> None:
     setup = Setup(trace=trace)
     for _ in range(3):
         setup.call("curlwp")
-    setup.call("sp_init", b"a", None, b"c", b"d")
+    setup.call("open", b"/no/such/file", 0, None)
     trace.flush()
     lines = stream.getvalue().splitlines()
     assert lines == [record.line() for record in trace.records]
     assert all(LINE.match(line) for line in lines)
     assert [record.seq for record in trace.records] == [1, 2, 3, 4, 5]
     assert [record.name for record in trace.records] == [
-        "rumpuser_init", *["rumpuser_curlwp"] * 3, "rumpuser_sp_init"
+        "rumpuser_init", *["rumpuser_curlwp"] * 3, "rumpuser_open"
     ]  # fmt: skip
     failed = trace.records[-1]
-    assert (failed.errno, failed.result) == (22, "22 EINVAL")
-    assert failed.arguments == ('"a"', "NULL", '"c"', '"d"')
+    assert (failed.errno, failed.result) == (2, "2 ENOENT")
+    assert failed.arguments == ('"/no/such/file"', "RUMPUSER_OPEN_RDONLY", "NULL")
     assert failed.as_dict()["thread_name"] == "MainThread"
     starts = [record.start for record in trace.records]
     assert starts == sorted(starts)
     assert trace.counts() == {
-        "rumpuser_curlwp": 3, "rumpuser_init": 1, "rumpuser_sp_init": 1
+        "rumpuser_curlwp": 3, "rumpuser_init": 1, "rumpuser_open": 1
     }  # fmt: skip
-    assert trace.totals()["rumpuser_sp_init"].errors == 1
+    assert trace.totals()["rumpuser_open"].errors == 1
 
 
 def test_durations(traced: tuple[Setup, Trace]) -> None:

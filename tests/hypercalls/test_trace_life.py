@@ -100,7 +100,7 @@ def test_set_and_cleared_under_traffic(native: Setup) -> None:
     for thread in threads:
         thread.start()
     sink = Collected()
-    trace = Trace(sink=sink, keep=0)
+    trace = Trace(sinks=[sink], keep=0)
     try:
         for _ in range(25):
             for one in (Trace(keep=500), Trace(keep=0), trace):
@@ -135,7 +135,7 @@ def test_a_hundred_cycles_leave_nothing_behind(native: Setup) -> None:
     """Neither callbacks nor threads, descriptors nor mappings."""
 
     def cycle() -> None:
-        for trace in (Trace(), Trace(keep=0), Trace(sink=Collected())):
+        for trace in (Trace(), Trace(keep=0), Trace(sinks=[Collected()])):
             native.hv.trace = trace
             native.hv.counting = True
             native.call("component_errtrans", 1)

@@ -90,7 +90,7 @@ def test_the_newest_are_kept(native: Setup) -> None:
 def test_lost_records_are_counted(native: Setup) -> None:
     """When the reader is too slow; whoever asks is told, totals stay exact."""
     sink = Collected(blocked=True)
-    trace = Trace(sink=sink)
+    trace = Trace(sinks=[sink])
     native.hv.trace = trace
     native.call("component_errtrans", 1)
     while not sink.records:
@@ -109,7 +109,7 @@ def test_lost_records_are_counted(native: Setup) -> None:
 def test_python_never_waits_for_a_sink(native: Setup) -> None:
     """Its records wait in line, and are lost when that is too long."""
     sink = Collected(blocked=True)
-    trace = Trace(sink=sink, names=["curlwp"])
+    trace = Trace(sinks=[sink], names=["curlwp"])
     native.hv.trace = trace
     native.call("curlwp")
     while not sink.records:
