@@ -12,6 +12,7 @@ NAMES = (
     "netmap",
     "netbsd",
     "hypercalls",
+    "trace",
     "proxy",
     "pci",
 )

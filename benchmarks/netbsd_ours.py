@@ -14,6 +14,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import rumphyper
+from rumphyper.hypercalls.taps import Taps
+from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.tuning import set_tcp_buffers
 
 if TYPE_CHECKING:
@@ -31,7 +33,10 @@ class OurKernel(StockKernel):
         settings: dict[str, Any] = json.loads(os.environ.get("RUMPHYPER_BENCH", "{}"))
         self.link_options: dict[str, Any] = settings.get("link", {})
         names = [name for name in COMPONENTS if name not in ("rumpuser", "rump")]
-        self.kernel = rumphyper.boot(names, **settings.get("boot", {}))
+        traced = settings.get("trace", "")
+        trace = trace_of(traced)
+        self.kernel = rumphyper.boot(names, trace=trace, **settings.get("boot", {}))
+        self.kernel.hypervisor.counting = traced == "count"
         self.boot_ms = self.kernel.started_in * 1e3
         self.kernel.syscall("getpid")  # this thread gets its lwp
         if "tcp_buffer" in settings:
@@ -45,6 +50,13 @@ class OurKernel(StockKernel):
         interface = self.kernel.create_interface(name, linkstr, **options)
         interface.add_address(f"{address}/24")
         interface.up()
+
+
+def trace_of(kind: str) -> Trace | None:
+    """The trace that bench trace asks for: see there."""
+    if kind == "wrapper":
+        Taps.supported = property(lambda taps: False)  # type: ignore[assignment, method-assign]
+    return {"ring": Trace(), "wrapper": Trace(), "table": Trace(keep=0)}.get(kind)
 
 
 if __name__ == "__main__":
