@@ -19,19 +19,27 @@ from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.report import Reporter
 from rumphyper.hypercalls.slots import Slots
 from rumphyper.hypercalls.taps import Taps
+from rumphyper.hypercalls.threadname import THREADS
 from rumphyper.hypercalls.trace import Trace
 
 ENDING = "rumpuser_exit"
 """After it nobody may come to ask for the records."""
 
-TOLD = {"rumpuser_curlwpop", ENDING} | {
-    name
-    for name, call in CATALOGUE.items()
-    if any(argument.type in (STRING, STRING_BUFFER) for argument in call.arguments)
-}
+TELLING = {"rumpuser_curlwpop", "rumpuser_thread_create"}
+"""Calls by which threads come to be known: the one by which each begins and ends,
+where it can be asked for its name, and the one that makes them."""
+
+TOLD = (
+    TELLING
+    | {ENDING}
+    | {
+        name
+        for name, call in CATALOGUE.items()
+        if any(argument.type in (STRING, STRING_BUFFER) for argument in call.arguments)
+    }
+)
 """Calls that Python is told of, whoever answers, if there are to be records:
-those with text; the one by which each thread begins and ends, for there it can be
-asked for its name; and the end. All are rare."""
+those, the ones with text, and the end. All are rare."""
 
 
 class Switchboard:
@@ -72,7 +80,9 @@ class Switchboard:
             return
         call, trace, watcher = answer.call, self._trace, 0
         address = answer.plain
-        if trace is not None and trace.wants(call):
+        if trace is not None and trace.detailed and call.name in TELLING:
+            address = answer.observed
+        elif trace is not None and trace.wants(call):
             if not answer.native:
                 address = answer.observed
             elif self._taps.supported and not (trace.detailed and call.name in TOLD):
@@ -109,6 +119,8 @@ class Switchboard:
             with self._lock:
                 self._counts[call.name] = self._counts.get(call.name, 0) + 1
         trace = self._trace
+        if trace is not None and call.name in TELLING:
+            learn(call, start)
         if trace is not None and trace.wants(call):
             trace.finish(call, values, result, start, duration)
             if call.name == ENDING:
@@ -150,3 +162,11 @@ class Switchboard:
             counts = {name: library[name].count for name in CATALOGUE}
         items = [(name, count) for name, count in counts.items() if count]
         return dict(sorted(items, key=lambda item: (-item[1], item[0])))
+
+
+def learn(call: Hypercall, start: int) -> None:
+    """Take note of the thread that makes ``call``, or of the one that it made."""
+    if call.name == "rumpuser_thread_create":
+        THREADS.look(since=start)
+    else:
+        THREADS.here()

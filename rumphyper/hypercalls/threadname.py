@@ -81,7 +81,8 @@ class Threads:
         """Take note of threads that have begun.
 
         That was after ``since`` (CLOCK_MONOTONIC, nanoseconds) or else after
-        the last look.
+        the last look. But what was another thread's until nobody knows when is
+        the new one's from now on: what it did before it would have told (`here`).
         """
         now, tasks = time.monotonic_ns(), set(task_ids())
         python = _python_threads()
@@ -97,8 +98,8 @@ class Threads:
                 if owner is not None:
                     owner.name = name
                 elif pthread := (thread and thread.ident) or pthread_of(task):
-                    began = self._looked if since is None else since
-                    self._remember(pthread, task, name, began)
+                    began = now if pthread in self._owners else self._looked
+                    self._remember(pthread, task, name, since or began)
             self._looked = now
 
     def _remember(self, pthread: int, task: int, name: str, since: int) -> str:

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TextIO
 
 from rumphyper.errors import UnsupportedError
-from rumphyper.hypercalls import tracechrome, tracesummary
+from rumphyper.hypercalls import tracechrome, tracefork, tracesummary
 from rumphyper.hypercalls.catalogue import lookup, members
 from rumphyper.hypercalls.record import Hypercall
 from rumphyper.hypercalls.taps import Taps
@@ -78,9 +78,29 @@ class Trace:
         self._began = time.monotonic_ns()
         self._process = os.getpid()
         self._writer: Writer | None = None
+        self.renew()
+        tracefork.watch(self)
+
+    def renew(self) -> None:
+        """Make new locks, whoever holds the old ones."""
         # Reentrant, for a signal handler may ask for the counts.
         self._lock = threading.RLock()
         self._collecting = threading.RLock()
+        self._journal.renew()
+
+    def hold(self, patience: float) -> bool:
+        """Keep other threads out until `let_go`; false if that takes too long."""
+        if not self._collecting.acquire(timeout=patience):
+            return False
+        self._lock.acquire()
+        self._journal.lock.acquire()
+        return True
+
+    def let_go(self) -> None:
+        """Let other threads in again."""
+        self._journal.lock.release()
+        self._lock.release()
+        self._collecting.release()
 
     def wants(self, call: Hypercall) -> bool:
         """Whether calls of ``call`` are recorded."""
@@ -130,8 +150,6 @@ class Trace:
         self._count(call.name, errno, spent)
         if not self.detailed or spent < self._slower_than:
             return
-        if call.name == "rumpuser_thread_create":
-            THREADS.look(since=start)
         self._journal.add(
             Record(
                 0,

@@ -39,11 +39,15 @@ class Journal:
         self._late: list[Record] = []
         self._told = 0
         self._seq = 0
-        self._lock = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Make a new lock, whoever holds the old one."""
+        self.lock = threading.Lock()
 
     def add(self, record: Record) -> None:
         """A record made by Python. Never waits for a sink."""
-        with self._lock:
+        with self.lock:
             self._waiting.append(record)
             if len(self._waiting) > self._limit:
                 self._waiting.popleft()
@@ -61,7 +65,7 @@ class Journal:
         calls in all there is none. What ended after ``until`` stays behind:
         records that belong before it may still come.
         """
-        with self._lock:
+        with self.lock:
             waiting, self._waiting = self._waiting, deque()
             skipped += self._skipped
             self._skipped = 0

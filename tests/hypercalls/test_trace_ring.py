@@ -157,14 +157,14 @@ def test_filters_by_name_duration_and_thread(native: Setup) -> None:
     def work() -> None:
         native.call("component_errtrans", 1)
         native.call("clock_sleep", 1, 0, 0)
-        native.call("clock_sleep", 2100, 0, 0)
+        native.call("clock_sleep", 50_100, 0, 0)
         native.call("curlwp")
 
     for wanted in ("mine", "m?n*", None):
         thread = threading.Thread(target=work, name="mine")
         other = threading.Thread(target=work, name="other")
         selection = [wanted] if wanted else [threading.get_native_id()]
-        native.hv.trace = trace = Trace(threads=selection, slower_than=0.002)
+        native.hv.trace = trace = Trace(threads=selection, slower_than=0.05)
         for one in (thread, other):
             one.start()
             while one.is_alive():  # it may be forgotten once it is joined
@@ -172,7 +172,7 @@ def test_filters_by_name_duration_and_thread(native: Setup) -> None:
         if not wanted:
             work()
         native.hv.trace = None
-        assert [record.arguments[0] for record in trace.records] == ["2100"]
+        assert [record.arguments[0] for record in trace.records] == ["50100"]
         assert trace.counts() == {
             "rumpuser_clock_sleep": 2, ERRTRANS: 1, "rumpuser_curlwp": 1,
         }  # fmt: skip
