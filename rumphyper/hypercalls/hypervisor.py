@@ -149,10 +149,13 @@ class Hypervisor:
         self.bindings[binding.call.name] = binding
         self._refill(binding.call)
 
-    def start(self) -> Self:
-        """Load the symbols with RTLD_GLOBAL and tell the families. Once only."""
+    def start(self, slots: Slots | None = None) -> Self:
+        """Load the symbols with RTLD_GLOBAL and tell the families. Once only.
+
+        ``slots`` are those that another hypervisor has abandoned.
+        """
         if self._slots is None:
-            self._slots = open_slots(self.soname, CATALOGUE)
+            self._slots = slots or open_slots(self.soname, CATALOGUE)
             self._board.open(self._slots)
             for binding in self.bindings.values():
                 self._fill(binding)
@@ -231,6 +234,18 @@ class Hypervisor:
         if not is_ours(function):
             function = checked(call, function)
         return guard(call, function, self.reporter)
+
+    def abandon(self) -> Slots | None:
+        """Close, and give up the symbols for another hypervisor to `start` with.
+
+        Before a kernel is loaded only. A process cannot have two sets of them,
+        for what is loaded later takes those that were loaded first.
+        """
+        self.close()
+        self._board.open(None)
+        atexit.unregister(self.park)
+        slots, self._slots = self._slots, None
+        return slots
 
     def close(self) -> None:
         """Stop answering: the families close, later calls fail. Idempotent.

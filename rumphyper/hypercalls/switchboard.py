@@ -55,8 +55,8 @@ class Switchboard:
         self._counts: dict[str, int] = {}
         self._lock = threading.RLock()
 
-    def open(self, slots: Slots) -> None:
-        """Write into ``slots`` from now on."""
+    def open(self, slots: Slots | None) -> None:
+        """Write into ``slots`` from now on; None: nowhere."""
         self._slots = slots
 
     def connect(self, call: Hypercall, target: Callable[..., Any] | int) -> None:

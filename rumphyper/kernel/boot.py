@@ -132,6 +132,7 @@ def boot(
                 settings |= devices.settings
             provided = provide(mode, libraries, override, trace, console, devices)
             provided.hypervisor.interrupted = lambda: GUARD.pending
+            undo.callback(_abandon, provided)
             undo.callback(provided.end_attachments)
             provided.put_before(attachments)
             _kernel = _start(plan, GUARD, provided, settings)
@@ -156,6 +157,12 @@ def pci_components(libraries: Libraries, drivers: bool) -> list[str]:
             "install that of your device, such as librumpdev_pci_if_wm.so",
         )
     return ["pci", *found]
+
+
+def _abandon(provided: Provided) -> None:
+    """Nothing of the kernel has been loaded, or it has and all is spoiled."""
+    if not _spoiled:
+        provided.abandon()
 
 
 def _start(

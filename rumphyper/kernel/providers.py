@@ -40,7 +40,9 @@ from rumphyper.hypercalls.override import Override, Overrides
 from rumphyper.hypercalls.python import python_families
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.hypercalls.shortcut import shorten
+from rumphyper.hypercalls.slots import Slots
 from rumphyper.hypercalls.trace import Trace
+from rumphyper.hypercalls.upcalls import Upcalls
 from rumphyper.kernel.busdriver import WAIT, BusDriver
 from rumphyper.kernel.joins import Joins
 from rumphyper.kernel.libraries import Libraries
@@ -51,6 +53,9 @@ LIBC: dict[str, type[Family]] = {"locks": LibcLocks, "lwp": LibcLwp}
 """What answers in place of Python's own in the mode libc."""
 MUST_BE = {"init": Init, "virtif": Virtif, "shmif": BusDriver}
 """Families that this room works with: an override has to be a subclass."""
+
+_spare: list[Slots] = []
+"""The symbols of a boot that has failed before the kernel was loaded."""
 
 
 @attrs.define(eq=False)
@@ -114,6 +119,12 @@ class Provided:
                 f"hypervisor speak {RUMPUSER_VERSION}",
                 "use a librump of NetBSD 7 to 10",
             )
+
+    def abandon(self) -> None:
+        """Nothing has been loaded over this: the next boot takes the symbols."""
+        slots = self.hypervisor.abandon()
+        if slots is not None:
+            _spare.append(slots)
 
     def prepare_end(self, quiet: bool) -> None:
         """For the kernel's reboot: rumpuser_exit ends the thread that calls it."""
@@ -183,24 +194,33 @@ def provide(
     provided = Provided(mode, hypervisor, only(every, Virtif), buses, init)
     provided.interposed = supported()
     provided.devices = devices
-    hypervisor.start()
-    hypervisor.bind("rumpuser_init", init.init, PYTHON)
-    if path is not None and needs_stock(mode):
-        stock = (
-            open_stock(path) if supported() else open_stock(path, ctypes.RTLD_GLOBAL)
-        )
-        init.then = initializer(stock)
-        for name, who in answered.items():
-            if who == STOCK and name != "rumpuser_init" and hasattr(stock, name):
-                hypervisor.bind(name, function_address(name, stock), STOCK)
-    if mode == "python" and "locks" not in wanted.families:
-        shorten(hypervisor)
-    if supported():
-        hypervisor.add_around("rumpuser_unmap", Around(buses.unmap_or_keep))
-        hypervisor.add_around("rumpuser_close", Around(buses.close_or_keep))
-    wanted.apply(hypervisor)
-    check_together(mode, hypervisor.bindings.values())
+    elsewhere = (getattr(one, "upcalls", None) for one in wanted.instances.values())
+    init.others = [upcalls for upcalls in elsewhere if isinstance(upcalls, Upcalls)]
+    hypervisor.start(_spare.pop() if _spare else None)
+    try:
+        hypervisor.bind("rumpuser_init", init.init, PYTHON)
+        if path is not None and needs_stock(mode):
+            _lend(path, [n for n, who in answered.items() if who == STOCK], provided)
+        if mode == "python" and "locks" not in wanted.families:
+            shorten(hypervisor)
+        if supported():
+            hypervisor.add_around("rumpuser_unmap", Around(buses.unmap_or_keep))
+            hypervisor.add_around("rumpuser_close", Around(buses.close_or_keep))
+        wanted.apply(hypervisor)
+        check_together(mode, hypervisor.bindings.values())
+    except BaseException:
+        provided.abandon()
+        raise
     return provided
+
+
+def _lend(path: str, names: Iterable[str], provided: Provided) -> None:
+    """Let the stock library at ``path`` answer ``names``."""
+    stock = open_stock(path) if supported() else open_stock(path, ctypes.RTLD_GLOBAL)
+    provided.init.then = initializer(stock)
+    for name in names:
+        if name != "rumpuser_init" and hasattr(stock, name):
+            provided.hypervisor.bind(name, function_address(name, stock), STOCK)
 
 
 def _stock_path(mode: str, libraries: Libraries) -> str | None:

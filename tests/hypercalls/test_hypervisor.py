@@ -19,6 +19,7 @@ from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.families.clock import Clock
 from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.hypervisor import Hypervisor
+from rumphyper.hypercalls.python import python_families
 from rumphyper.hypercalls.report import HypercallError, Reporter
 from rumphyper.hypercalls.upcalls import Upcalls
 from tests.hypercalls.support import Setup, run_python, shared_object
@@ -326,3 +327,22 @@ def test_after_close(setup: Setup) -> None:
     setup.hv.close()
     setup.hv.close()
     assert setup.call("component_errtrans", 2) == 2
+
+
+def test_symbols_of_a_hypervisor_that_was_abandoned() -> None:
+    """What C has found stays the same; the second one answers from then on."""
+    first = Hypervisor(python_families()).start()
+    symbol = first.symbol("seterrno")
+    slots = first.abandon()
+    with pytest.raises(UnsupportedError, match="has not been started"):
+        first.symbol("seterrno")
+    seen: list[int] = []
+    second = Hypervisor(python_families(), override={"seterrno": seen.append})
+    second.start(slots)
+    assert second.symbol("seterrno") == symbol
+    ctypes.CFUNCTYPE(None, ctypes.c_int)(symbol)(7)
+    first.park()
+    first.bind("seterrno", print)
+    ctypes.CFUNCTYPE(None, ctypes.c_int)(symbol)(8)
+    assert seen == [7, 8]
+    second.close()

@@ -162,6 +162,7 @@ def test_a_slow_file_stops_nobody_else() -> None:
     assert found["injected"] == 1
 
 
+@pytest.mark.usefixtures("mode")
 def test_an_override_that_raises() -> None:
     """The kernel gets the errno that the catalogue has; the traceback comes once."""
     process = start("override_raises", inside=())

@@ -27,6 +27,9 @@ class Init(Family):
         self.then: Callable[[int, int], int] | None = None
         """A second rumpuser_init that shall hear of the kernel, too."""
 
+        self.others: list[Upcalls] = []
+        """Upcalls of families that were made elsewhere."""
+
     def init(self, version: int, hyp: int) -> int:
         """Check the version, copy the upcalls.
 
@@ -43,5 +46,6 @@ class Init(Family):
             )
         if not hyp:
             raise HypercallError("upcall table", "it is a null pointer")
-        self.upcalls.load(hyp)
+        for upcalls in (self.upcalls, *self.others):
+            upcalls.load(hyp)
         return 0 if self.then is None else self.then(version, hyp)

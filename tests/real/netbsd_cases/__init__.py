@@ -5,7 +5,7 @@ Each case runs as root of a network namespace of its own, see netbsd_session.py.
 
 from __future__ import annotations
 
-from tests.real.netbsd_cases import buses, faults, leases, refusals, wire
+from tests.real.netbsd_cases import buses, faults, leases, modes, refusals, wire
 
 CASES = {
     case.__name__: case
@@ -29,5 +29,13 @@ CASES = {
         faults.file_is_slow,
         faults.override_raises,
         faults.replayed,
+        modes.by_class,
+        modes.by_instance,
+        modes.by_function,
+        modes.by_address,
+        modes.refused,
+        modes.without_stock,
+        modes.maps,
+        modes.a_library_that_does_not_load,
     )
 }

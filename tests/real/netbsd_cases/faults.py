@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import rumphyper
 from rumphyper.errors import KernelError, RumphyperError
 from rumphyper.hypercalls.around import Around
 from rumphyper.hypercalls.faults import Fault, parse_fault
@@ -21,6 +20,7 @@ from rumphyper.kernel import attachments
 from rumphyper.kernel.netbsd import Kernel
 from rumphyper.link.faulty import FaultyLink
 from tests.real.netbsd_cases.kit import LINUX4, NETBSD4, linux_up
+from tests.real.rump import boot
 from tests.real.traffic_cases import tcp
 
 REALTIME, MONOTONIC = 0, 3
@@ -35,6 +35,7 @@ def echo(kernel: Kernel, rounds: int = 20) -> bool:
         near = kernel.create_connection(name, timeout=10)
         far, _ = server.accept()
     with near, far:
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for number in range(rounds):
             sent = bytes([number]) * 4000
             near.sendall(sent)
@@ -48,7 +49,7 @@ def echo(kernel: Kernel, rounds: int = 20) -> bool:
 
 def looped(**options: Any) -> Kernel:
     """A kernel whose loopback interface is up."""
-    kernel = rumphyper.boot(**options)
+    kernel = boot(**options)
     kernel.interface("lo0").add_address("127.0.0.1/8")
     return kernel
 
@@ -101,7 +102,7 @@ def memory_runs_out(probability: str) -> dict[str, Any]:
 def frames_are_lost(mebibytes: str) -> dict[str, Any]:
     """One in a hundred, each way; TCP delivers every octet."""
     sending = parse_fault("virt_send:drop=1%,duplicate=1%,seed=1")
-    with rumphyper.boot(faults=[sending]) as kernel:
+    with boot(faults=[sending]) as kernel:
         settings = "drop=1%,duplicate=1%,reorder=1%,corrupt=0.1%,way=in,seed=2"
         virt0 = kernel.create_interface("virt0", f"faulty:{settings}:tap:tap0")
         linux_up("tap0")
@@ -145,7 +146,7 @@ def random_octets(*faults: str) -> dict[str, Any]:
         return error
 
     listener = Fault("listener", {"getrandom": Around(listen)})
-    kernel = rumphyper.boot(["vfs", "tmpfs"], faults=[*faults, listener], ncpu=1)
+    kernel = boot(["vfs", "tmpfs"], faults=[*faults, listener], ncpu=1)
     names = (ctypes.c_int * 2)(*KERN_ARND)
     value = ctypes.create_string_buffer(64)
     size = ctypes.c_size_t(64)
