@@ -155,6 +155,7 @@ def test_filters_by_name_duration_and_thread(native: Setup) -> None:
     assert trace.counts() == {"rumpuser_clock_sleep": 2}
 
     def work() -> None:
+        native.call("curlwpop", 0, 0x1000)  # as a kernel's thread begins
         native.call("component_errtrans", 1)
         native.call("clock_sleep", 1, 0, 0)
         native.call("clock_sleep", 50_100, 0, 0)
@@ -175,6 +176,7 @@ def test_filters_by_name_duration_and_thread(native: Setup) -> None:
         assert [record.arguments[0] for record in trace.records] == ["50100"]
         assert trace.counts() == {
             "rumpuser_clock_sleep": 2, ERRTRANS: 1, "rumpuser_curlwp": 1,
+            "rumpuser_curlwpop": 1,
         }  # fmt: skip
         assert [r.thread_name for r in trace.records] == [
             "mine" if wanted else "MainThread"
