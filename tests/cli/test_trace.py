@@ -194,7 +194,8 @@ def test_a_script_on_netbsd(mode: str, tmp_path: Path) -> None:
     words = ("--hypercalls", mode, "--chrome", chrome, "-o", tmp_path / "text")
     done = run("trace", *words, script, "-c", "--json")
     assert (done.returncode, done.stderr) == (5, "")
-    assert done.stdout == "['-c', '--json']\n"
+    # NetBSD may have something to say first: its random numbers look odd, say.
+    assert done.stdout.splitlines()[-1] == "['-c', '--json']"
     text = (tmp_path / "text").read_text()
     assert len(names(text)) > 10_000
     for name in ("MainThread", "talker", "rsi0/3", "rumpclk0"):
