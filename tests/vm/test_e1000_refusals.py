@@ -102,12 +102,13 @@ def test_more_memory_than_there_are_huge_pages() -> None:
     place, free = address(E1000E), free_hugepages()
     binding = bind(place, UIO)
     pages = Path("/proc/sys/vm/nr_hugepages")
-    pages.write_text("3")
+    total = int(pages.read_text())
+    pages.write_text(str(total - free + 3))  # other tests may hold some for good
     with pytest.raises(DmaError, match="needs 9 free huge pages"):
         open_link(f"pci:{place}", tx_ring=4096, rx_ring=4096)
     assert not master(place)
     with open_link(f"pci:{place}") as link:
         assert link.send([bytes(60)]) == 1
     binding.restore()
-    pages.write_text(str(free))
+    pages.write_text(str(total))
     assert free_hugepages() == free
