@@ -177,7 +177,9 @@ call(-3)
 def ended(text: bool, source: str) -> list[str]:
     """What a traced process printed until its good end."""
     names = f"TEXT, NAME = {text}, 'component_errtrans'"
-    done = run_python(f"{names}\n{BEGIN}\n{source}")
+    # Python 3.12 and later warn of every fork beside threads.
+    calm = "ignore:This process:DeprecationWarning"
+    done = run_python(f"{names}\n{BEGIN}\n{source}", PYTHONWARNINGS=calm)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
