@@ -14,7 +14,7 @@ from rumphyper.hypercalls.faults import Attachment
 from rumphyper.hypercalls.modes import check_mode
 from rumphyper.hypercalls.override import Override
 from rumphyper.hypercalls.trace import Trace
-from rumphyper.kernel.attachments import read_attachments, run_init
+from rumphyper.kernel.attachments import patience, read_attachments
 from rumphyper.kernel.interrupt import GUARD, Guard, no_signals
 from rumphyper.kernel.libraries import Libraries, Plan
 from rumphyper.kernel.loader import load
@@ -22,6 +22,7 @@ from rumphyper.kernel.netbsd import Kernel
 from rumphyper.kernel.pcidevices import MEMORY, PciDevices
 from rumphyper.kernel.pcispec import PciSpec
 from rumphyper.kernel.providers import Provided, default_mode, provide
+from rumphyper.kernel.starting import run_init
 
 NEEDED = ("net", "netinet")
 WANTED = (
@@ -29,10 +30,6 @@ WANTED = (
     *("vfs", "tmpfs", "dev", "bpf", "sysproxy"),
 )
 """The default components: the second part as far as their libraries are there."""
-
-POLL = 0.1
-PATIENCE = 2.0
-"""Seconds between looks at a boot, and that it may go on once memory was refused."""
 
 _lock = threading.Lock()
 _kernel: Kernel | None = None
@@ -187,34 +184,23 @@ def _start(
 
 
 def _init(library: ctypes.CDLL, provided: Provided) -> int:
-    """Run rump_init. Raises RumphyperError when it waits for memory for ever.
-
-    It would wait on the calling thread, so with limited memory it gets its own;
-    none of the kernel's state is the thread's when it is done.
-    """
+    """Run rump_init. Raises RumphyperError when it would wait for ever."""
     global _spoiled
+    watches = patience(provided.attachments)
     devices = provided.devices
     if devices is None:
-        return run_init(library.rump_init, provided.attachments)
-    results: list[int] = []
-    thread = threading.Thread(
-        target=lambda: results.append(library.rump_init()), daemon=True
-    )
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL)
+        return run_init(library.rump_init, watches)
+    try:
+        error = run_init(library.rump_init, [*watches, devices.watch])
+    except RumphyperError:
         if devices.arena.starved.is_set():
-            thread.join(PATIENCE)
-            break
-    if not results:
-        _spoiled = "a boot in this process ran out of memory"
+            _spoiled = "a boot in this process ran out of memory"
         provided.park()
-        used = f"NetBSD does not boot in it; {devices.arena.peak} octets were in use"
-        raise devices.starvation(used)
+        raise
     for device in devices.idle():
         cause = "no driver of this kernel took it"
         provided.hypervisor.reporter.say(f"{device.thing}: {cause}")
-    return results[0]
+    return error
 
 
 @contextlib.contextmanager

@@ -43,6 +43,9 @@ MEMORY = 32 * MEBIBYTE
 """The arena by default: a boot takes 2 MiB, a gigabit interface another."""
 
 LEAST, MOST = 2 * MEBIBYTE, 4 * GIBIBYTE
+PATIENCE = 2.0
+"""Seconds that a boot may go on once memory was refused."""
+
 LIMIT = "RUMP_MEMLIMIT"
 OUT_OF_MEMORY = "failed to reclaim memory"
 """Of uvm_pageout, NetBSD sys/rump/librump/rumpkern/vm.c."""
@@ -71,6 +74,9 @@ class PciDevices:
             self.pci = Pci(cards, self.arena)
             self.memory = ArenaMemory(self.arena)
             self._told = False
+            self._refused: float | None = None
+            """When memory was first refused, in seconds since the boot began."""
+
             self._cleanup = stack.pop_all()
 
     @property
@@ -106,6 +112,18 @@ class PciDevices:
         """The error of too little memory."""
         thing = f"the kernel's DMA memory of {self.arena.size >> 20} MiB"
         return RumphyperError(thing, cause, REMEDY)
+
+    def watch(self, elapsed: float) -> RumphyperError | None:
+        """Gives up a boot (`run_init`) some time after memory was refused."""
+        if not self.arena.starved.is_set():
+            return None
+        if self._refused is None:
+            self._refused = elapsed
+        if elapsed < self._refused + PATIENCE:
+            return None
+        return self.starvation(
+            f"NetBSD does not boot in it; {self.arena.peak} octets were in use"
+        )
 
     def idle(self) -> list[Device]:
         """The devices that no driver of the kernel has asked an interrupt for."""
