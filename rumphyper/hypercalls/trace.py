@@ -90,10 +90,15 @@ class Trace:
 
     def hold(self, patience: float) -> bool:
         """Keep other threads out until `let_go`; false if that takes too long."""
-        if not self._collecting.acquire(timeout=patience):
-            return False
-        self._lock.acquire()
-        self._journal.lock.acquire()
+        end = time.monotonic() + patience
+        held: list[Any] = []
+        # Busy threads take these locks again before one that waits is awake.
+        for lock in (self._collecting, self._lock, self._journal.lock):
+            if not lock.acquire(timeout=max(0, end - time.monotonic())):
+                for one in reversed(held):
+                    one.release()
+                return False
+            held.append(lock)
         return True
 
     def let_go(self) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rumphyper.hypercalls.trace import Trace
 
-PATIENCE = 1.0
-"""Seconds that a fork waits for a sink that does not take what it is given."""
+PATIENCE = 0.2
+"""Seconds that a fork waits for other threads, and for sinks that are slow."""
 
 _traces: weakref.WeakSet[Trace] = weakref.WeakSet()
 _held: list[Trace] = []

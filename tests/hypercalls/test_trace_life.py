@@ -237,7 +237,7 @@ def test_a_fork_in_the_middle_of_everything() -> None:
         True,
         "trace = setup.hv.trace\n"
         "def loop():\n"
-        "    while True: call(5); trace.counts()\n"
+        "    while True: call(5); trace.counts(); time.sleep(0.0001)\n"
         "for _ in range(3): threading.Thread(target=loop, daemon=True).start()\n"
         "for _ in range(40):\n"
         "    child = os.fork()\n"
