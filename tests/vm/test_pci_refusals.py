@@ -202,9 +202,9 @@ def test_dma_memory_that_cannot_be(device: Device) -> None:
         device.dma_alloc(8192, boundary=4096)
     with pytest.raises(DmaError, match="not positive"):
         device.dma_alloc(0)
-    arena = device.dma_arena(1 << 20, 0x10_0000_0000)
+    arena = device.dma_arena(1 << 20, 0x20_0000_0000)
     with pytest.raises(DmaError, match="something else is mapped"):
-        device.dma_arena(1 << 20, 0x10_0008_0000)
+        device.dma_arena(1 << 20, 0x20_0008_0000)
     arena.close()
     with pytest.raises(DmaError, match="does not have 0x20000000000"):
         device.dma_arena(1 << 20, 1 << 41)  # the IOMMU has 39 bits

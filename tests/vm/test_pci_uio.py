@@ -138,7 +138,7 @@ def test_memory_is_shared_out_of_huge_pages(edu: Edu) -> None:
 
 
 def test_an_arena_of_many_pages(edu: Edu) -> None:
-    place = 0x10_0000_0000
+    place = 0x20_0000_0000
     arena = edu.device.dma_arena(8 * HUGEPAGE, place)
     assert arena.address == place
     assert sum(segment.size for segment in arena.segments) == 8 * HUGEPAGE

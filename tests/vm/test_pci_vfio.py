@@ -190,7 +190,7 @@ def test_where_memory_lies_on_the_bus(device: Device) -> None:
 
 def test_an_arena_has_one_address_for_both(edu: Edu) -> None:
     """Above 4 GiB, where edu gets by 64-bit accesses only."""
-    place = 0x10_0000_0000
+    place = 0x20_0000_0000
     edu.device.bus_master = True
     with edu.device.dma_arena(16 << 20, place) as arena:
         assert (arena.address, arena.iova, arena.size) == (place, place, 16 << 20)
@@ -482,7 +482,7 @@ def test_a_kill_amid_dma_leaves_a_device_that_opens_again() -> None:
             pass
         edu.words[ACKNOWLEDGE] = edu.words[CAUSE]
         interrupt.read()
-        with device.dma_arena(4 << 20, 0x10_0000_0000) as memory:
+        with device.dma_arena(4 << 20, 0x20_0000_0000) as memory:
             memory.view[:5] = b"again"
             edu.copy(memory, 0, 1 << 20, 5)
             assert bytes(memory.view[1 << 20 : (1 << 20) + 5]) == b"again"
