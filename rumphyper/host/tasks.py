@@ -40,10 +40,13 @@ def task_name(task: int) -> str:
 def pthread_of(task: int) -> int:
     """What pthread_self(3) is in the thread with the id ``task``.
 
-    UNKNOWN when it is gone, when it has hardly begun, and with a libc that has
-    no such list (musl).
+    UNKNOWN when it is gone, when it has hardly begun, with a libc that has no
+    such list (musl), and where Python ends before anybody has asked.
     """
-    distance = _distance()
+    try:
+        distance = _distance()
+    except RuntimeError:  # the interpreter ends and starts no thread any more
+        return UNKNOWN
     head = _robust_list(task) if distance is not None else 0
     return head - distance if head and distance is not None else UNKNOWN
 

@@ -95,6 +95,7 @@ pages = int(open("/proc/self/statm").read().split()[0])
 taken = [c_void_p() for _ in range(4096)]
 mutexes = [c_void_p() for _ in range(4096)]
 malloc, free = setup.hv.function("malloc"), setup.hv.function("free")
+call("mutex_init", byref(user), 2)  # the next ones find their memory mapped
 limit(resource.RLIMIT_AS, pages * resource.getpagesize() + (64 << 20))
 count = 0
 while malloc(1 << 20, 0, byref(taken[count])) == 0:
