@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 try:
     from hypothesis import HealthCheck, settings
 except ImportError:
@@ -12,3 +16,19 @@ else:
         "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("patient")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``: a file's tests stay together, and so do all that need guests.
+
+    One process boots those, one guest at a time, while the others do the rest.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, _ = nodeid.partition("::")
+            return "tests/vm" if file.startswith("tests/vm/") else file
+
+    return Scheduling(config, log)

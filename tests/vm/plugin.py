@@ -118,7 +118,9 @@ def pytest_collection_modifyitems(
         items.sort(key=lambda item: getattr(kind_of(item), "name", ""))
 
 
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> bool | None:
     """Take the reports of a test for a guest from there."""
     kind = kind_of(item)
     if kind is None or inside():
@@ -139,6 +141,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
         report = hook.pytest_runtest_makereport(item=item, call=call)
         hook.pytest_runtest_logreport(report=report)
     hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    # What an earlier test on the host has left set up for this one's neighbours.
+    state: Any = item.session
+    state._setupstate.teardown_exact(nextitem)
     return True
 
 
