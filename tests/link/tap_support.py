@@ -14,6 +14,7 @@ import pytest
 
 from rumphyper.host import uring
 from rumphyper.host.netif import Netif
+from rumphyper.link import Link
 from rumphyper.link.tap import TapLink, open_tap
 from tests.judges import tool
 
@@ -70,7 +71,7 @@ def arrivals(end: socket.socket, count: int) -> list[bytes]:
     return found
 
 
-def gather(link: TapLink, count: int, timeout: float = 5.0) -> list[bytes]:
+def gather(link: Link, count: int, timeout: float = 5.0) -> list[bytes]:
     """Receive until there are ``count`` frames or nothing comes any more."""
     found: list[bytes] = []
     while len(found) < count:
