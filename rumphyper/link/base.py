@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 
 import attrs
@@ -80,6 +80,7 @@ class Link(abc.ABC):
         self.rx_lock = threading.RLock()
         self.tx_lock = threading.RLock()
         self._closed = False
+        self._watchers: set[Callable[[], None]] = set()
 
     @property
     def max_frame(self) -> int:
@@ -134,9 +135,20 @@ class Link(abc.ABC):
         if self._closed:
             return
         self._closed = True
+        for watcher in tuple(self._watchers):
+            watcher()
         self._wake()
         with self.rx_lock, self.tx_lock:
             self._release()
+
+    def when_closing(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Have ``call`` called by `close`, before it frees anything.
+
+        Returns a function that takes this back. Too late for a link that is
+        `closed`: look at that afterwards.
+        """
+        self._watchers.add(call)
+        return lambda: self._watchers.discard(call)
 
     @abc.abstractmethod
     def _wake(self) -> None:
@@ -172,6 +184,12 @@ class Link(abc.ABC):
             except (LinkClosedError, LinkEndedError):
                 return
             yield from frames
+
+    def __aiter__(self) -> AsyncIterator[list[bytes]]:
+        """Batches of frames that arrive, in an event loop (see aio.py)."""
+        from rumphyper.link.aio import Batches
+
+        return Batches(self)
 
     def __enter__(self) -> Self:
         return self
