@@ -28,6 +28,7 @@ VERBS = {
     "ping": "ping a station over any link",
     "echo": "answer ARP and pings on any link",
     "dump": "show or record the frames of a link",
+    "bridge": "join two or more links",
     "vale": "VALE switches: list, attach, detach, create, remove ports",
     "hypercalls": "the catalogue of hypercalls",
     "pci": "list, bind and look into PCI devices",

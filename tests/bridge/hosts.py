@@ -1,0 +1,95 @@
+"""Hosts for the tests of the bridge: network namespaces that talk to each other."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import attrs
+
+from rumphyper.host.netif import Netif
+from rumphyper.host.netns import within
+from tests.judges import tool
+from tests.link.tap_support import ip
+from tests.namespace import other_namespace
+
+PORT = 5001
+
+
+@attrs.frozen
+class Host:
+    """A network namespace, by the process that lives in it."""
+
+    pid: int
+    address: str
+
+    def take(self, interface: str, name: str = "eth0") -> None:
+        """Move an interface of this namespace into the host, with its address."""
+        ip("link", "set", interface, "netns", str(self.pid), "name", name)
+        with Netif(self.pid) as netif:
+            # The same address each time: ARP would remember the one before.
+            netif.set_mac(name, b"\2\0" + self.pid.to_bytes(4, "big"))
+            netif.add_address(name, f"{self.address}/24")
+            netif.set_up(name)
+
+    def command(self, *words: str) -> list[str]:
+        """The words that run a command there."""
+        return [tool("nsenter"), "-t", str(self.pid), "-n", *words]
+
+    def pings(self, other: Host, count: int = 3) -> bool:
+        """Whether the other host answers each of some pings."""
+        words = ("ping", "-c", str(count), "-i", "0.05", "-W", "5", other.address)
+        done = subprocess.run(
+            self.command(*words), capture_output=True, text=True, check=False
+        )
+        return f" {count} received" in done.stdout
+
+    def reaches(self, other: Host) -> bool:
+        """Whether the other host answers sooner or later: who is new takes time."""
+        return any(self.pings(other, 1) for _ in range(5))
+
+
+@contextlib.contextmanager
+def hosts(count: int) -> Iterator[list[Host]]:
+    """So many hosts, without any interface yet."""
+    with contextlib.ExitStack() as undo:
+        made = []
+        for number in range(count):
+            pid, stop = other_namespace()
+            undo.callback(os.waitpid, pid, 0)
+            undo.callback(os.close, stop)
+            made.append(Host(pid, f"10.78.0.{number + 1}"))
+        yield made
+
+
+def move_tcp(source: Host, target: Host, size: int = 1 << 20) -> None:
+    """Send octets from one host to the other by TCP; they arrive as they were."""
+    octets = random.Random(source.pid).randbytes(size)
+    got = hashlib.sha256()
+    with within(target.pid, socket.socket) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.settimeout(20)
+        server.bind((target.address, PORT))
+        server.listen()
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.settimeout(20)
+                while part := peer.recv(1 << 16):
+                    got.update(part)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with within(source.pid, socket.socket) as client:
+            client.settimeout(20)
+            client.connect((target.address, PORT))
+            client.sendall(octets)
+        thread.join(20)
+    assert got.digest() == hashlib.sha256(octets).digest()
