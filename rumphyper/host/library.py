@@ -143,6 +143,11 @@ class Thunk:
         self._word("result").value = value
 
     @property
+    def passed(self) -> int:
+        """What the target of a chain returned last, which its second got."""
+        return self._word("passed").value
+
+    @property
     def count(self) -> int:
         """Calls through a counted symbol since the library was opened.
 

@@ -193,6 +193,21 @@ class ThunkBuilder:
         code = self._code("attempt", argc, floats)
         self._add(name, "attempt", ("slot", "second"), code)
 
+    def chain(self, name: str, first: int, second: int) -> None:
+        """A symbol that hands what its target gives on to its second.
+
+        The target is called with the first ``first`` bound words and returns a
+        uint16_t, which the word ``passed`` keeps. If it is not 0, the second is
+        jumped to with the other ``second`` (five at most) bound words and that
+        number as its last argument; else the result is 0. Two threads may not use
+        it at the same time.
+        """
+        _check_count(name, first, 6)
+        _check_count(name, second, 5)
+        bound = (f"arg{index}" for index in range(first + second))
+        words = ("slot", "second", *bound, "passed")
+        self._add(name, "chain", words, self._code("chain", first, second))
+
     def compare_and_swap(self, name: str, bound: bool = True) -> None:
         """A symbol that sets a 32-bit word if it holds the expected value: 1, else 0.
 

@@ -248,6 +248,40 @@ def test_attempt_looks_at_an_int_only() -> None:
     assert integers(1)(library.address("f"))(1) == 1 << 32
 
 
+def test_a_chain_hands_the_result_on() -> None:
+    library = load(lambda b: b.chain("f", 3, 2))
+    short = ctypes.CFUNCTYPE(LONG, *[LONG] * 3)
+    first: list[Words] = []
+    second: list[Words] = []
+    answers = iter([7, 0, 1 << 16, 0x2FFFF])
+
+    def source(*values: int) -> int:
+        first.append(values)
+        return next(answers)
+
+    library["f"].target = short(source)
+    library["f"].second = short(noting(second, 5))
+    for index, value in enumerate((11, -12, 13, 1 << 40, -22)):
+        library["f"].args[index] = value
+    call = integers(0)(library.address("f"))
+    passed = [(call(), library["f"].passed) for _ in range(4)]
+    # Only the 16 bits of a uint16_t count.
+    assert passed == [(5, 7), (0, 0), (0, 0), (5, 0xFFFF)]
+    assert first == [(11, -12, 13)] * 4
+    assert second == [(1 << 40, -22, 7), (1 << 40, -22, 0xFFFF)]
+
+
+def test_a_chain_of_as_many_words_as_there_are_registers() -> None:
+    library = load(lambda b: b.chain("f", 6, 5))
+    second: list[Words] = []
+    library["f"].target = integers(6)(weighted)
+    library["f"].second = integers(6)(noting(second, 1))
+    for index in range(11):
+        library["f"].args[index] = index + 1
+    assert integers(0)(library.address("f"))() == 1
+    assert second == [(7, 8, 9, 10, 11, weighted(1, 2, 3, 4, 5, 6))]
+
+
 def test_trylock_else_lock() -> None:
     # The use it is made for: no Python where the lock is free.
     library = load(lambda b: b.attempt("enter", 1))
@@ -400,6 +434,8 @@ def test_close_keeps_the_code() -> None:
         lambda b: b.bound("f", 2, keep=3),
         lambda b: b.recorded("f", 65),
         lambda b: b.attempt("f", -1),
+        lambda b: b.chain("f", 7, 0),
+        lambda b: b.chain("f", 1, 6),
     ],
 )
 def test_counts_out_of_range(build: Build) -> None:

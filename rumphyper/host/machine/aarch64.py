@@ -108,6 +108,12 @@ def _argument(index: int) -> list[Line]:
     return [Line(f"{word:08x}", f"ldr x14, [x29, #{source}]"), store]
 
 
+def _load(word: int, index: int) -> Line:
+    """Load a bound word into the register of an argument."""
+    code = f"{0x58000000 | index:08x} {{arg{word}}}"
+    return Line(code, f"ldr x{index}, {{arg{word}}}")
+
+
 class AArch64(Machine):
     """64-bit Arm, little-endian."""
 
@@ -169,13 +175,7 @@ class AArch64(Machine):
         ]
 
     def bound(self, keep: int, argc: int, constant: bool) -> list[Line]:
-        loads = [
-            Line(
-                f"{0x58000000 | index:08x} {{arg{word}}}",
-                f"ldr x{index}, {{arg{word}}}",
-            )
-            for word, index in enumerate(range(keep, argc))
-        ]
+        loads = [_load(word, index) for word, index in enumerate(range(keep, argc))]
         if not constant:
             return [*loads, *_JUMP]
         result = Line("58000000 {result}", "ldr x0, {result}")
@@ -199,6 +199,26 @@ class AArch64(Machine):
             *_LEAVE,
             Line("58000010 {second}", "ldr x16, {second}"),
             Line("d61f0200", "br x16"),
+        ]
+
+    def chain(self, first: int, second: int) -> list[Line]:
+        return [
+            *_ENTER,
+            *(_load(index, index) for index in range(first)),
+            *_CALL,
+            Line("53003c09", "uxth w9, w0"),
+            Line("10000010 {passed}", "adr x16, {passed}"),
+            Line("f9000209", "str x9, [x16]"),
+            Line("34000009 {>none}", "cbz w9, {none}"),
+            *(_load(first + index, index) for index in range(second)),
+            Line(f"{0x2A0903E0 | second:08x}", f"mov w{second}, w9"),
+            _LEAVE[1],
+            Line("58000010 {second}", "ldr x16, {second}"),
+            Line("d61f0200", "br x16"),
+            label("none"),
+            Line("52800000", "mov w0, #0"),
+            _LEAVE[1],
+            _RET,
         ]
 
     def timed(self, argc: int, variadic: bool) -> list[Line]:

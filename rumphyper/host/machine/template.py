@@ -80,7 +80,7 @@ def table(*pairs: tuple[str, str]) -> list[Line]:
 
 
 class Machine(abc.ABC):
-    """The five kinds of thunk in one architecture's machine code."""
+    """The kinds of thunk in one architecture's machine code."""
 
     name: str
     elf_machine: int
@@ -128,6 +128,14 @@ class Machine(abc.ABC):
 
         The second function gets the same arguments: the integer registers, the
         stack, and the floating point registers if ``floats``.
+        """
+
+    @abc.abstractmethod
+    def chain(self, first: int, second: int) -> list[Line]:
+        """Call ``slot`` with ``first`` bound words; keep its uint16_t in ``passed``.
+
+        If that is not 0 jump to ``second`` with ``second`` more bound words and the
+        number behind them; else return 0.
         """
 
     @abc.abstractmethod

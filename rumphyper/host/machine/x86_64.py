@@ -110,10 +110,25 @@ def _argument(index: int) -> list[Line]:
     )
 
 
+def _load(word: int, index: int) -> Line:
+    """Load a bound word into the register of an argument."""
+    text = f"mov {{arg{word}}}(%rip),%{_REGISTERS[index]}"
+    return Line(f"{_LOAD_WORD[index]} {{arg{word}}}", text)
+
+
 _LEAVE = Line("c9", "leave")
 _RET = Line("c3", "ret")
 _JUMP = Line("ff 25 {slot}", "jmp *{slot}(%rip)")
 _CALL = Line("ff 15 {slot}", "call *{slot}(%rip)")
+_NO_VECTORS = Line("31 c0", "xor %eax,%eax")
+_PASS = (
+    ("89 c7", "mov %eax,%edi"),
+    ("89 c6", "mov %eax,%esi"),
+    ("89 c2", "mov %eax,%edx"),
+    ("89 c1", "mov %eax,%ecx"),
+    ("41 89 c0", "mov %eax,%r8d"),
+    ("41 89 c1", "mov %eax,%r9d"),
+)
 _RELOAD_RAX = Line("48 8b 45 c8", "mov -0x38(%rbp),%rax")
 
 
@@ -160,11 +175,8 @@ class X86_64(Machine):
         ]
 
     def bound(self, keep: int, argc: int, constant: bool) -> list[Line]:
-        loads = []
-        for word, index in enumerate(range(keep, argc)):
-            text = f"mov {{arg{word}}}(%rip),%{_REGISTERS[index]}"
-            loads.append(Line(f"{_LOAD_WORD[index]} {{arg{word}}}", text))
-        loads.append(Line("31 c0", "xor %eax,%eax"))  # no vector arguments
+        loads = [_load(word, index) for word, index in enumerate(range(keep, argc))]
+        loads.append(_NO_VECTORS)
         if not constant:
             return [*loads, _JUMP]
         return [
@@ -194,6 +206,25 @@ class X86_64(Machine):
             _RELOAD_RAX,
             _LEAVE,
             Line("ff 25 {second}", "jmp *{second}(%rip)"),
+        ]
+
+    def chain(self, first: int, second: int) -> list[Line]:
+        return [
+            Line("48 83 ec 08", "sub $0x8,%rsp"),
+            *(_load(index, index) for index in range(first)),
+            _NO_VECTORS,
+            _CALL,
+            Line("48 83 c4 08", "add $0x8,%rsp"),
+            Line("0f b7 c0", "movzwl %ax,%eax"),
+            Line("48 89 05 {passed}", "mov %rax,{passed}(%rip)"),
+            Line("85 c0", "test %eax,%eax"),
+            Line("74 {>none}", "je {none}"),
+            *(_load(first + index, index) for index in range(second)),
+            Line(*_PASS[second]),
+            _NO_VECTORS,
+            Line("ff 25 {second}", "jmp *{second}(%rip)"),
+            label("none"),
+            _RET,
         ]
 
     def timed(self, argc: int, variadic: bool) -> list[Line]:
