@@ -50,6 +50,7 @@ SCHEMES = {
         Scheme("vale", "valeN:PORT", "rumphyper.link.netmap", "open_vale", whole=True),
         Scheme("pcap", "pcap:FILE", "rumphyper.link.pcap", "open_pcap"),
         Scheme("packet", "packet:IF", "rumphyper.link.packet", "open_packet"),
+        Scheme("dpdk", "dpdk:DEVICE", "rumphyper.link.dpdk", "open_dpdk"),
         Scheme("pci", "pci:ADDRESS", "rumphyper.link.e1000", "open_pci"),
         Scheme(
             "faulty", "faulty:SETTINGS:LINKSTR", "rumphyper.link.faulty", "open_faulty"

@@ -1,0 +1,171 @@
+"""One queue of a port: bursts in, bursts out, mbufs given back.
+
+Like DPDK's, a queue is for one thread at a time; links put their callers in order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from typing_extensions import Buffer
+
+from rumphyper.dpdk.calls import Burst, Call, Fast
+from rumphyper.dpdk.mbuf import Reader, Writer
+from rumphyper.dpdk.pool import Pool
+from rumphyper.dpdk.port import Port
+from rumphyper.dpdk.prototypes import POOL_OP
+
+BURST = 256
+"""mbufs of one burst at most."""
+
+_WORD = 8
+
+
+class Mbufs:
+    """An array of mbufs' addresses, as bursts take it."""
+
+    def __init__(self, port: Port, size: int) -> None:
+        self.array = (ctypes.c_uint64 * size)()
+        self.address = ctypes.addressof(self.array)
+        self._free_bulk = port.eal.lib.rte_pktmbuf_free_bulk
+
+    def free(self, first: int, end: int) -> None:
+        """Give the mbufs of these places back to their pools."""
+        if end > first:
+            self._free_bulk(self.address + _WORD * first, end - first)
+
+
+class RxQueue:
+    """A receive queue of a port that has been started."""
+
+    def __init__(self, port: Port, queue: int, size: int = BURST) -> None:
+        self.port = port
+        self.queue = queue
+        self.mbufs = Mbufs(port, size)
+        self.reader = Reader(port.eal.dpdk.layout)
+        self.fast = Fast.of(port.eal, port.number, queue, "rx")
+        self._limit = size
+        self._burst = Burst(self.fast, self.mbufs.address, size)
+        self._receive = self._burst.call
+        self._callbacks = self.fast.callbacks
+        self.held = 0
+        """How many mbufs of the last burst have not been given back."""
+
+    def receive(self, limit: int) -> int:
+        """Take up to ``limit`` mbufs, at most the array's size; the last are freed."""
+        if self.held:
+            self.free()
+        if limit > len(self.mbufs.array):
+            limit = len(self.mbufs.array)
+        if limit != self._limit:
+            self._burst.limit(limit)
+            self._limit = limit
+        count = self._receive()
+        if count and self._callbacks.value:
+            port = self.port
+            count = port.eal.lib.rte_eth_call_rx_callbacks(
+                port.number,
+                self.queue,
+                self.mbufs.address,
+                count,
+                limit,
+                self._callbacks.value,
+            )
+        self.held = count
+        return count
+
+    def copies(self) -> list[bytes]:
+        """Copies of the frames of the last burst, whose mbufs go back."""
+        frames = self.reader.copies(self.mbufs.array[: self.held])
+        self.free()
+        return frames
+
+    def views(self) -> list[Buffer]:
+        """The frames of the last burst in place, until the next."""
+        return self.reader.views(self.mbufs.array[: self.held])
+
+    def free(self) -> None:
+        """Give the mbufs of the last burst back."""
+        held, self.held = self.held, 0
+        self.mbufs.free(0, held)
+
+    def close(self) -> None:
+        """Give back what is held; the port may be stopped then. Idempotent."""
+        self.free()
+        self._burst.close()
+
+
+class TxQueue:
+    """A transmit queue of a port that has been started, and mbufs for it."""
+
+    def __init__(self, port: Port, queue: int, pool: Pool, size: int = BURST) -> None:
+        self.port = port
+        self.queue = queue
+        self.pool = pool
+        self.mbufs = Mbufs(port, size)
+        self.writer = Writer(pool)
+        self.fast = Fast.of(port.eal, port.number, queue, "tx")
+        self._callbacks = self.fast.callbacks
+        array = self.mbufs.address
+        self._burst = Burst(self.fast, array, size, blocking=True)
+        self._alloc = Call(POOL_OP, pool.dequeue_address, (pool.address, array, size))
+
+    def send(self, frames: Sequence[Buffer], sizes: Sequence[int]) -> int:
+        """Send frames that each fit into one mbuf; return how many were taken."""
+        done, count, size = 0, len(frames), len(self.mbufs.array)
+        while done < count:
+            want = min(size, count - done)
+            got = self.alloc(want)
+            if not got:
+                break
+            array = self.mbufs.array[:got]
+            end = done + got
+            if got == count:
+                self.writer.write(array, frames, sizes)
+            else:
+                self.writer.write(array, frames[done:end], sizes[done:end])
+            sent = self.transmit(got)
+            done += sent
+            if sent < got or got < want:
+                break
+        return done
+
+    def send_long(self, frame: Buffer) -> int:
+        """Send one frame of more octets than an mbuf has; 1 if it was taken."""
+        need = -(-memoryview(frame).nbytes // self.pool.room)
+        got = self.alloc(need)
+        if got < need:
+            self.mbufs.free(0, got)
+            return 0
+        self.writer.write_chain(self.mbufs.array[:need], frame)
+        return self.transmit(1)
+
+    def alloc(self, want: int) -> int:
+        """Take up to ``want`` mbufs from the pool; return how many there were."""
+        while want:
+            self._alloc.limit(want)
+            if self._alloc.call() == 0:
+                return want
+            want //= 2
+        return 0
+
+    def transmit(self, count: int) -> int:
+        """Send the first mbufs of the array; what is not taken is freed."""
+        asked = count
+        if self._callbacks.value:
+            port = self.port
+            count = port.eal.lib.rte_eth_call_tx_callbacks(
+                port.number, self.queue, self.mbufs.address, count, self._callbacks.value
+            )
+        self._burst.limit(count)
+        sent = self._burst.call()
+        if sent < count:
+            self.mbufs.free(sent, count)
+            return sent
+        return asked  # a callback has consumed the difference
+
+    def close(self) -> None:
+        """Nobody sends any more. Idempotent."""
+        self._burst.close()
+        self._alloc.close()

@@ -1,0 +1,243 @@
+"""The link over a DPDK port: `rumphyper.link.dpdk` opens it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from typing_extensions import Buffer
+
+from rumphyper.dpdk.eal import Eal
+from rumphyper.dpdk.pool import Pool
+from rumphyper.dpdk.port import Port
+from rumphyper.dpdk.queues import RxQueue, TxQueue
+from rumphyper.errors import LinkEndedError
+from rumphyper.link.base import BATCH, ETHER_HEADER, Link
+from rumphyper.link.dpdk_feed import Feed
+from rumphyper.link.dpdk_wait import Wait
+
+T = TypeVar("T")
+
+
+class DpdkLink(Link):
+    """One DPDK port with all its queues.
+
+    Frames go out by the first transmit queue and come from all receive queues in
+    turn. ``counters.dropped`` counts what the device had no mbuf or descriptor
+    for, as of the last look at `stats`.
+    """
+
+    def __init__(
+        self,
+        linkstr: str,
+        port: Port,
+        pools: tuple[Pool, Pool],
+        held: contextlib.ExitStack,
+        *,
+        queues: tuple[int, int],
+        mac: bytes,
+        mtu: int,
+        spin: float,
+    ) -> None:
+        """Take over a port that is configured, and ``held``, which frees it."""
+        super().__init__(linkstr, mac, mtu)
+        self.port = port
+        self.rx_pool, self.tx_pool = pools
+        self._eal: Eal = port.eal
+        self._held = held
+        self._counts = queues
+        self._spin = spin
+        self._turn = 0
+        self._feed: Feed | None = None
+        self.rx: list[RxQueue] = []
+        """The receive queues, while the port is started."""
+
+        self.tx: list[TxQueue] = []
+        """The transmit queues, while the port is started."""
+
+        self._eal.closing.append(self.close)
+        self.start()
+        self._wait = Wait(port, queues[0], spin)
+        held.callback(self._wait.close)
+
+    # -- starting and stopping -------------------------------------------------
+
+    def start(self) -> None:
+        """Let frames pass again after `stop`. Raises HostError."""
+        with self.rx_lock, self.tx_lock:
+            self.check_open()
+            if not self.port.started:
+                self.port.start()
+                rx, tx = self._counts
+                self.rx = [RxQueue(self.port, queue) for queue in range(rx)]
+                self.tx = [TxQueue(self.port, q, self.tx_pool) for q in range(tx)]
+
+    def stop(self) -> None:
+        """Stop the port; what others send is lost meanwhile, `send` takes nothing.
+
+        Frames that `recv_views` has lent are not valid any more.
+        """
+        with self.rx_lock, self.tx_lock:
+            self.check_open()
+            self._stop()
+
+    def _stop(self) -> None:
+        for queue in (*self.rx, *self.tx):
+            queue.close()
+        self.rx, self.tx = [], []
+        self.port.stop()
+
+    def stats(self) -> dict[str, int]:
+        """The port's own counters; what it dropped goes into `counters`, too."""
+        self.check_open()
+        stats = self.port.stats()
+        self.counters.dropped = stats["imissed"] + stats["rx_nombuf"]
+        return stats
+
+    # -- sending -----------------------------------------------------------------
+
+    def send(self, frames: Sequence[Buffer]) -> int:
+        """Put a batch into the port's queue; copies are made.
+
+        Fewer than all where the queue is full or no mbuf is free. Raises
+        FrameError, LinkClosedError, HostError (the device is gone).
+        """
+        octets = [
+            f if type(f) is bytes else memoryview(f).tobytes() for f in frames
+        ]
+        sizes = list(map(len, octets))
+        if not sizes:
+            return 0
+        longest = max(sizes)
+        if min(sizes) < ETHER_HEADER or longest > self.max_frame:
+            self.check_frames(octets)
+        with self.tx_lock:
+            self.check_open()
+            if not self.tx:
+                return 0
+            self._eal.enter()
+            queue = self.tx[0]
+            if longest <= self.tx_pool.room:
+                taken = queue.send(octets, sizes)
+            else:
+                taken = self._send_long(queue, octets)
+            if not taken:
+                self._check_there()
+            counters = self.counters
+            counters.sent += taken
+            counters.sent_bytes += sum(sizes) if taken == len(sizes) else sum(sizes[:taken])
+            return taken
+
+    def _send_long(self, queue: TxQueue, frames: Sequence[bytes]) -> int:
+        for number, frame in enumerate(frames):
+            if not queue.send_long(frame):
+                return number
+        return len(frames)
+
+    def _check_there(self) -> None:
+        """Raise LinkEndedError when the device has been removed."""
+        number = self.port.number
+        if self._eal.lib.rte_eth_dev_is_removed(number) or not (
+            self._eal.lib.rte_eth_dev_is_valid_port(number)
+        ):
+            cause = "the port is gone: its device was removed"
+            raise LinkEndedError(self.linkstr, cause, "open it again")
+
+    # -- receiving ---------------------------------------------------------------
+
+    def recv(self, limit: int = BATCH, timeout: float | None = None) -> list[bytes]:
+        """Take copies of frames. Raises LinkClosedError, LinkEndedError."""
+        return self._take(RxQueue.copies, limit, timeout)
+
+    def recv_views(
+        self, limit: int = BATCH, timeout: float | None = None
+    ) -> Sequence[Buffer]:
+        """Like `recv`, but lends the mbufs; a frame of several is copied.
+
+        A view that outlives the next call shows other frames, or crashes once
+        the link is closed.
+        """
+        return self._take(RxQueue.views, limit, timeout)
+
+    def _take(
+        self,
+        frames: Callable[[RxQueue], list[T]],
+        limit: int,
+        timeout: float | None,
+    ) -> list[T]:
+        if limit < 1:
+            raise ValueError("limit is the number of frames, at least 1")
+        with self.rx_lock:
+            self.check_open()
+            self._eal.enter()
+            found = self._look(frames, limit)
+            if found or timeout == 0:
+                return found
+            wait = self._wait
+            deadline = None if timeout is None else time.monotonic() + timeout
+            left = timeout
+            wait.begin()
+            try:
+                while not found:
+                    wait.pause(left)
+                    self.check_open()
+                    found = self._look(frames, limit)
+                    if deadline is not None:
+                        left = deadline - time.monotonic()
+                        if left <= 0:
+                            break
+            finally:
+                wait.end()
+            return found
+
+    def _look(self, frames: Callable[[RxQueue], list[T]], limit: int) -> list[T]:
+        """What there is; what a feed has taken already comes first."""
+        if self._feed is not None and self._feed.frames:
+            found: list[Any] = self._feed.take(limit)
+        else:
+            found = self._poll(frames, limit)
+        counters = self.counters
+        counters.received += len(found)
+        counters.received_bytes += sum(map(len, found))
+        return found
+
+    def _poll(
+        self, frames: Callable[[RxQueue], list[T]], limit: int = BATCH
+    ) -> list[T]:
+        """What one receive queue has, another one first each time."""
+        count = len(self.rx)
+        for step in range(count):
+            queue = self.rx[(self._turn + step) % count]
+            if queue.receive(limit):
+                self._turn = (self._turn + step + 1) % count
+                return frames(queue)
+        return []
+
+    def fileno(self) -> int:
+        """Readable when `recv` would not wait.
+
+        Where the driver has no interrupts a thread begins to look for frames.
+        """
+        with self.rx_lock:
+            self.check_open()
+            if self._wait.fd >= 0:
+                return self._wait.fd
+            if self._feed is None:
+                self._feed = Feed(self.rx_lock, lambda: self._poll(RxQueue.copies))
+                self._held.callback(self._feed.close)
+            return self._feed.fd
+
+    # -- the end -------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._feed is not None:
+            self._feed.stop()
+        self._wait.wake()
+
+    def _release(self) -> None:
+        with contextlib.suppress(ValueError):
+            self._eal.closing.remove(self.close)
+        with self._held:  # the port is closed even if it cannot be stopped
+            self._stop()

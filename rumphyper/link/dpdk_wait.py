@@ -1,0 +1,90 @@
+"""Waiting for frames on a port that one has to ask: spin, then sleep.
+
+Who waits asks again and again for a moment. Then, where the driver has interrupts,
+it sleeps until there is one; elsewhere it sleeps for a moment that doubles up to
+a millisecond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from rumphyper.dpdk.port import Port
+from rumphyper.link.waiter import Waiter
+
+SHORTEST, LONGEST = 0.00005, 0.001
+"""Seconds of sleep where there are no interrupts."""
+
+
+class Wait:
+    """How one reader waits. ``spin`` is in seconds, how long it asks at first."""
+
+    def __init__(self, port: Port, queues: int, spin: float) -> None:
+        self._port = port
+        self._queues = range(queues)
+        self._spin = spin
+        self.fd = _interrupt_fd(port) if queues == 1 else -1
+        """The interrupt's descriptor, or -1 where there is none."""
+
+        # One that is never readable stands in where there are no interrupts.
+        self._idle = -1 if self.fd >= 0 else os.eventfd(0, os.EFD_CLOEXEC)
+        self._is_event = self.fd >= 0 and "eventfd" in os.readlink(
+            f"/proc/self/fd/{self.fd}"
+        )
+        self._waiter = Waiter(max(self.fd, self._idle))
+        self._until = 0.0
+        self._pause = SHORTEST
+        self._armed = False
+
+    def begin(self) -> None:
+        """Start to wait: nothing was there at the first look."""
+        self._until = time.monotonic() + self._spin
+        self._pause = SHORTEST
+
+    def pause(self, left: float | None) -> None:
+        """Let some time pass between two looks, at most ``left`` seconds."""
+        if time.monotonic() < self._until:
+            return
+        if self.fd < 0:
+            pause = self._pause
+            self._pause = min(2 * pause, LONGEST)
+            self._waiter.wait(pause if left is None else min(pause, left))
+        elif not self._armed:
+            self._switch(True)  # and look once more: something may have come
+        else:
+            self._waiter.wait(left)
+            if self._is_event:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self.fd)
+            self._armed = False  # it masks itself
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        if self._armed:
+            self._switch(False)
+
+    def _switch(self, on: bool) -> None:
+        """Switch the interrupt on or off; drivers whose is always on refuse."""
+        self._armed = on
+        word = "enable" if on else "disable"
+        switch = getattr(self._port.eal.lib, f"rte_eth_dev_rx_intr_{word}")
+        for queue in self._queues:
+            switch(self._port.number, queue)
+
+    def wake(self) -> None:
+        """End every wait, now and from now on."""
+        self._waiter.wake()
+
+    def close(self) -> None:
+        """Free what waiting needs. Idempotent."""
+        self._waiter.close()
+        if self._idle >= 0:
+            os.close(self._idle)
+            self._idle = -1
+
+
+def _interrupt_fd(port: Port) -> int:
+    number: int = port.eal.lib.rte_eth_dev_rx_intr_ctl_q_get_fd(port.number, 0)
+    return max(number, -1)
