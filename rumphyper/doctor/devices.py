@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from rumphyper.doctor.finding import Finding, device, not_built
 from rumphyper.errors import RumphyperError
@@ -36,21 +35,6 @@ def check_netmap() -> Finding:
             "see the kernel's log (dmesg)",
         )
     return Finding("netmap", "ready", "a frame passed a new pipe")
-
-
-def check_dpdk() -> Finding:
-    """Look for DPDK's environment library where the loader looks."""
-    folders = [Path("/usr/lib"), Path("/usr/local/lib"), Path("/lib")]
-    multiarch = f"{os.uname().machine}-linux-gnu"
-    for folder in [*folders, *(f / multiarch for f in folders)]:
-        for library in sorted(folder.glob("librte_eal.so.*")):
-            return not_built("dpdk", f"the host has {library}")
-    return Finding(
-        "dpdk",
-        "missing",
-        "no librte_eal.so found",
-        "install DPDK's libraries (Debian: apt-get install dpdk)",
-    )
 
 
 def check_xen() -> Finding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from rumphyper.doctor import devices, links, pci
+from rumphyper.doctor import devices, dpdk, links, pci
 from rumphyper.doctor.finding import Finding
 from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.host import thunks
@@ -65,7 +65,7 @@ PROBES: tuple[Callable[[], Finding], ...] = (
     links.check_packet,
     links.check_xdp,
     devices.check_netmap,
-    devices.check_dpdk,
+    dpdk.check_dpdk,
     devices.check_xen,
     pci.check_pci,
     pci.check_vfio,

@@ -104,7 +104,9 @@ class Call:
             thunk.target = function
             self.call = kind(result)(thunk.address)
         else:
-            words = [type_(value) for type_, value in zip(types, arguments, strict=True)]
+            words = [
+                type_(value) for type_, value in zip(types, arguments, strict=True)
+            ]
             self._number = words[-1]
             self.call = functools.partial(kind(result, *types)(function), *words)
 

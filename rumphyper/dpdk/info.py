@@ -69,7 +69,9 @@ def read_info(eal: Eal, port: int) -> Info:
     layout = eal.dpdk.layout
 
     def field(name: str, form: str) -> int:
-        value: int = struct.unpack_from(form, raw, layout[f"rte_eth_dev_info.{name}"])[0]
+        value: int = struct.unpack_from(form, raw, layout[f"rte_eth_dev_info.{name}"])[
+            0
+        ]
         return value
 
     rx, tx = field("rx_offload_capa", "<Q"), field("tx_offload_capa", "<Q")

@@ -32,10 +32,15 @@ class Log:
         self._recent: deque[str] = deque(maxlen=KEPT)
         self._reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         fdopen = libc().fdopen
-        fdopen.restype, fdopen.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_char_p)
+        fdopen.restype, fdopen.argtypes = (
+            ctypes.c_void_p,
+            (ctypes.c_int, ctypes.c_char_p),
+        )
         self._file = check_pointer(fdopen(writer, b"w"), "DPDK's log")
         dpdk.lib.rte_openlog_stream(self._file)
-        self._thread = threading.Thread(target=self._follow, name="dpdk log", daemon=True)
+        self._thread = threading.Thread(
+            target=self._follow, name="dpdk log", daemon=True
+        )
         self._thread.start()
 
     def _follow(self) -> None:

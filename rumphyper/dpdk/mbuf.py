@@ -77,7 +77,9 @@ class Writer:
         self._start = self._layout["rte_mbuf.data_off"]
         self._heads: dict[int, bytes] = {}
 
-    def head(self, size: int, total: int = 0, segments: int = 1, next_: int = 0) -> bytes:
+    def head(
+        self, size: int, total: int = 0, segments: int = 1, next_: int = 0
+    ) -> bytes:
         """What precedes ``size`` octets of a frame of ``total``, from data_off on."""
         layout = self._layout
         raw = bytearray(layout["rte_mbuf"] + HEADROOM)
@@ -96,16 +98,16 @@ class Writer:
         return bytes(raw[self._start :])
 
     def write(
-        self, mbufs: Sequence[int], frames: Sequence[Buffer], sizes: Sequence[int]
+        self, mbufs: Sequence[int], frames: Sequence[bytes], sizes: Sequence[int]
     ) -> None:
-        """Fill an mbuf for each frame of a ``bytes``-like type that fits into one."""
+        """Fill an mbuf for each frame, all of which fit into one."""
         octets, heads, start = memory(), self._heads, self._start
         for at, frame, size in zip(mbufs, frames, sizes, strict=True):
             first = heads.get(size)
             if first is None:
                 first = heads[size] = self.head(size)
             at += start
-            octets[at : at + len(first) + size] = first + frame  # type: ignore[operator]
+            octets[at : at + len(first) + size] = first + frame
 
     def write_chain(self, mbufs: Sequence[int], frame: Buffer) -> None:
         """Spread one frame over as many mbufs as it needs."""

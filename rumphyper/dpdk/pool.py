@@ -43,12 +43,13 @@ class Pool:
         self.name = f"rumphyper{next(_serial)}"
         lib, dpdk = eal.lib, eal.dpdk
         eal.log.forget()
-        self.address = lib.rte_pktmbuf_pool_create(
+        address = lib.rte_pktmbuf_pool_create(
             self.name.encode(), count, cache, 0, HEADROOM + room, socket
         )
-        if not self.address:
+        if not address:
             thing = f"mempool of {count} mbufs of {room} octets"
             raise eal.failure(thing, -1, "give EAL more memory, or take fewer mbufs")
+        self.address = address
         layout = dpdk.layout
         (index,) = struct.unpack_from(
             "<i", memory(), self.address + layout["rte_mempool.ops_index"]

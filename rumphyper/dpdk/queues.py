@@ -90,6 +90,14 @@ class RxQueue:
         held, self.held = self.held, 0
         self.mbufs.free(0, held)
 
+    def drain(self, most: int) -> None:
+        """Give back up to so many mbufs that nobody has received.
+
+        A ring in memory keeps them even when it is closed.
+        """
+        while most > 0 and (count := self.receive(BURST)):
+            most -= count
+
     def close(self) -> None:
         """Give back what is held; the port may be stopped then. Idempotent."""
         self.free()
@@ -111,7 +119,7 @@ class TxQueue:
         self._burst = Burst(self.fast, array, size, blocking=True)
         self._alloc = Call(POOL_OP, pool.dequeue_address, (pool.address, array, size))
 
-    def send(self, frames: Sequence[Buffer], sizes: Sequence[int]) -> int:
+    def send(self, frames: Sequence[bytes], sizes: Sequence[int]) -> int:
         """Send frames that each fit into one mbuf; return how many were taken."""
         done, count, size = 0, len(frames), len(self.mbufs.array)
         while done < count:
@@ -156,7 +164,11 @@ class TxQueue:
         if self._callbacks.value:
             port = self.port
             count = port.eal.lib.rte_eth_call_tx_callbacks(
-                port.number, self.queue, self.mbufs.address, count, self._callbacks.value
+                port.number,
+                self.queue,
+                self.mbufs.address,
+                count,
+                self._callbacks.value,
             )
         self._burst.limit(count)
         sent = self._burst.call()

@@ -84,8 +84,10 @@ class DpdkLink(Link):
             self._stop()
 
     def _stop(self) -> None:
-        for queue in (*self.rx, *self.tx):
-            queue.close()
+        for receiver in self.rx:
+            receiver.close()
+        for sender in self.tx:
+            sender.close()
         self.rx, self.tx = [], []
         self.port.stop()
 
@@ -104,9 +106,7 @@ class DpdkLink(Link):
         Fewer than all where the queue is full or no mbuf is free. Raises
         FrameError, LinkClosedError, HostError (the device is gone).
         """
-        octets = [
-            f if type(f) is bytes else memoryview(f).tobytes() for f in frames
-        ]
+        octets = [f if type(f) is bytes else memoryview(f).tobytes() for f in frames]
         sizes = list(map(len, octets))
         if not sizes:
             return 0
@@ -127,7 +127,9 @@ class DpdkLink(Link):
                 self._check_there()
             counters = self.counters
             counters.sent += taken
-            counters.sent_bytes += sum(sizes) if taken == len(sizes) else sum(sizes[:taken])
+            counters.sent_bytes += (
+                sum(sizes) if taken == len(sizes) else sum(sizes[:taken])
+            )
             return taken
 
     def _send_long(self, queue: TxQueue, frames: Sequence[bytes]) -> int:
@@ -240,4 +242,6 @@ class DpdkLink(Link):
         with contextlib.suppress(ValueError):
             self._eal.closing.remove(self.close)
         with self._held:  # the port is closed even if it cannot be stopped
+            for queue in self.rx:
+                queue.drain(self.tx_pool.count)
             self._stop()

@@ -1,0 +1,75 @@
+"""The probe of DPDK: libraries, drivers, huge pages, devices that it could drive."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import sys
+
+from rumphyper.doctor.finding import Finding
+from rumphyper.dpdk.arguments import free_hugepages
+from rumphyper.dpdk.library import dpdk
+from rumphyper.errors import RumphyperError
+from rumphyper.pci.sysfs import Sysfs
+from rumphyper.pci.uio import DRIVERS as UIO_DRIVERS
+from rumphyper.pci.container import is_vfio
+
+TRIAL = """
+from rumphyper.link import open_link
+with open_link("dpdk:net_ring0") as link:
+    link.send([bytes(60)])
+    assert link.recv(timeout=1.0) == [bytes(60)], "a frame did not cross a ring"
+"""
+"""EAL can be started once in a process, so not in the doctor's own."""
+
+
+def check_dpdk() -> Finding:
+    """Open the libraries and send a frame across a ring, in another process."""
+    try:
+        found = dpdk()
+    except RumphyperError as error:
+        return Finding("dpdk", "missing", error.cause, error.remedy)
+    tried = subprocess.run(
+        [sys.executable, "-c", TRIAL],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if tried.returncode:
+        last = (tried.stderr.strip().splitlines() or ["no word"])[-1]
+        cause = f"{found.version}: {last}"
+        return Finding("dpdk", "unsupported", cause, "see docs/dpdk.md")
+    parts = [
+        f"{found.version} ({found.path})",
+        f"{len(drivers(found.path, found.abi))} network drivers",
+        f"{free_hugepages()} MiB of huge pages free",
+        bound(),
+    ]
+    return Finding("dpdk", "ready", "; ".join(parts))
+
+
+def drivers(eal: str, abi: int) -> list[str]:
+    """The network drivers beside librte_eal: ``net_tap`` and so on."""
+    folder = os.path.dirname(eal)
+    files = glob.glob(f"{folder}/librte_net_*.so.{abi}")
+    names = (os.path.basename(file) for file in files)
+    return sorted(name[len("librte_") : name.index(".so")] for name in names)
+
+
+def bound() -> str:
+    """The network cards that a driver for user space has."""
+    try:
+        devices = Sysfs().devices()
+    except RumphyperError as error:
+        return f"PCI devices: {error.cause}"
+    cards = [
+        f"dpdk:{info.address} ({info.driver})"
+        for info in devices
+        if info.class_code >> 16 == 2
+        and (is_vfio(info.driver) or info.driver in UIO_DRIVERS)
+    ]
+    if cards:
+        return f"bound: {', '.join(cards)}"
+    return "no network card is bound for it (rumphyper pci bind)"
