@@ -11,9 +11,9 @@ from rumphyper.doctor.finding import Finding
 from rumphyper.dpdk.arguments import free_hugepages
 from rumphyper.dpdk.library import dpdk
 from rumphyper.errors import RumphyperError
+from rumphyper.pci.container import is_vfio
 from rumphyper.pci.sysfs import Sysfs
 from rumphyper.pci.uio import DRIVERS as UIO_DRIVERS
-from rumphyper.pci.container import is_vfio
 
 TRIAL = """
 from rumphyper.link import open_link
