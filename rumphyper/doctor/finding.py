@@ -60,7 +60,6 @@ def capable(number: int) -> bool:
 
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
-CAP_BPF = 39
 
 
 def not_built(name: str, host: str) -> Finding:

@@ -7,15 +7,12 @@ import tempfile
 from pathlib import Path
 
 from rumphyper.doctor.finding import (
-    CAP_BPF,
-    CAP_NET_RAW,
     Finding,
-    capable,
     device,
     not_built,
 )
-from rumphyper.errors import RumphyperError
-from rumphyper.link import SCHEMES, open_link
+from rumphyper.errors import HostError, RumphyperError, UnsupportedError
+from rumphyper.link import SCHEMES, open_link, xdp_program
 
 
 def check_shmif() -> Finding:
@@ -77,7 +74,7 @@ def check_packet() -> Finding:
 
 
 def check_xdp() -> Finding:
-    """Open an AF_XDP socket and look for the right to load its program."""
+    """Open an AF_XDP socket and load its program."""
     try:
         socket.socket(44, socket.SOCK_RAW).close()  # AF_XDP, linux/socket.h
     except PermissionError:
@@ -91,7 +88,11 @@ def check_xdp() -> Finding:
             f"AF_XDP: {error.strerror}",
             "use a kernel with CONFIG_XDP_SOCKETS",
         )
-    host = "the host allows AF_XDP"
-    if not (capable(CAP_BPF) and capable(CAP_NET_RAW)):
-        host += " to transmit only (no CAP_BPF)"
-    return not_built("xdp", host)
+    try:
+        xdp_program.probe()
+    except UnsupportedError as error:
+        return Finding("xdp", "unsupported", error.cause, error.remedy)
+    except HostError as error:
+        reason = f"it only sends, no program may be loaded: {error.cause}"
+        return Finding("xdp", "denied", reason, error.remedy or "run as root")
+    return Finding("xdp", "ready", "opened a socket and loaded its program")

@@ -51,6 +51,7 @@ SCHEMES = {
         Scheme("pcap", "pcap:FILE", "rumphyper.link.pcap", "open_pcap"),
         Scheme("packet", "packet:IF", "rumphyper.link.packet", "open_packet"),
         Scheme("dpdk", "dpdk:DEVICE", "rumphyper.link.dpdk", "open_dpdk"),
+        Scheme("xdp", "xdp:IF", "rumphyper.link.xdp", "open_xdp"),
         Scheme("pci", "pci:ADDRESS", "rumphyper.link.e1000", "open_pci"),
         Scheme(
             "faulty", "faulty:SETTINGS:LINKSTR", "rumphyper.link.faulty", "open_faulty"

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from rumphyper.doctor import finding as finding_module
 from rumphyper.doctor.finding import device
 
@@ -110,3 +112,17 @@ def test_capabilities_agree_with_the_kernel() -> None:
         assert not can
     else:
         assert can
+
+
+def test_xdp_says_what_is_missing_without_the_right_to_load_a_program() -> None:
+    if os.geteuid():
+        pytest.skip("needs root, whose rights it drops")
+    assert findings()["xdp"]["status"] == "ready"
+    said = subprocess.run(
+        ["unshare", "-U", "-r", "-n", sys.executable, "-m", "rumphyper", "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert "it only sends, no program may be loaded" in said

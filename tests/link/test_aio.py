@@ -59,7 +59,16 @@ def packet(_: str) -> Iterator[Ends]:
         yield link, lambda frames: [far.send(one) for one in frames]
 
 
-KINDS = {kind.__name__: kind for kind in (shmif, faulty, tap, packet)}
+@contextmanager
+def xdp(_: str) -> Iterator[Ends]:
+    if os.geteuid():
+        pytest.skip("loading an XDP program needs root")
+    veth()
+    with open_link("xdp:near") as link, packet_socket("far") as far:
+        yield link, lambda frames: [far.send(one) for one in frames]
+
+
+KINDS = {kind.__name__: kind for kind in (shmif, faulty, tap, packet, xdp)}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 

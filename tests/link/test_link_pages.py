@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from tests.namespace import isolated
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["packet.md"])
+@pytest.mark.parametrize("page", ["packet.md", "xdp.md"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may load an XDP program")
 @isolated
 def test_the_first_example_sends_and_receives(page: str) -> None:
     (example, *_) = re.findall(
