@@ -53,9 +53,12 @@ class Host:
 def host(near: str, far: str, addresses: Sequence[str]) -> Iterator[Host]:
     """A host whose interface ``far`` is the other end of our ``near``."""
     pid, stop = other_namespace()
+    there = Host(pid)
     try:
+        if not any(":" in address for address in addresses):
+            quiet = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+            there.run("sh", "-c", f"test ! -e {quiet} || echo 1 > {quiet}")
         ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", str(pid))
-        there = Host(pid)
         for address in addresses:
             more = ("nodad",) if ":" in address else ()
             there.run("ip", "address", "add", address, "dev", far, *more)
