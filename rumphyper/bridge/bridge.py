@@ -14,9 +14,10 @@ from rumphyper.bridge.loops import LoopWatch
 from rumphyper.bridge.modes import make_mode
 from rumphyper.bridge.port import BATCH, Port, Report
 from rumphyper.bridge.settings import Settings
-from rumphyper.bridge.waiting import Stopper, Watch
+from rumphyper.bridge.waiting import Watch
 from rumphyper.errors import LinkstrError
 from rumphyper.link import Link, open_link
+from rumphyper.link.waiter import Stopper
 
 RETRY = 0.0005
 """Seconds until a full link is offered its frames again."""

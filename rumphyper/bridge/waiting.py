@@ -5,9 +5,9 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterable
-from typing import Protocol
 
 from rumphyper.bridge.settings import Waiting
+from rumphyper.link.waiter import Stopper
 
 MOST_LOOKS = 64
 """Looks without a frame before sleeping, at most: some 100 microseconds."""
@@ -16,15 +16,6 @@ SHORT = 50e-6
 """A sleep of fewer seconds was not worth it: going and waking cost as much."""
 
 MOST_EVENTS = 64
-
-
-class Stopper(Protocol):
-    """Who may want the loop to stop: `rumphyper.cli.common.Stop`, for one."""
-
-    wanted: bool
-
-    def wait(self, fd: int, timeout: float | None = None) -> bool:
-        """Wait until ``fd`` is readable; false when the loop shall stop."""
 
 
 class Watch:

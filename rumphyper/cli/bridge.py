@@ -8,7 +8,7 @@ from typing import Any
 
 from rumphyper.bridge import Bridge, Settings
 from rumphyper.bridge.table import AGEING, MOST
-from rumphyper.cli.common import Stop, positive, print_json, seconds
+from rumphyper.cli.common import Stop, period, positive, print_json, seconds
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,17 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="between two probes for loops (default 5; 0: none)")  # fmt: skip
     add("--reopen", action="store_true", help="open links again that died")
     add("--duration", type=seconds, metavar="SECONDS", help="stop after this time")
-    add("--stats-period", type=_period, metavar="SECONDS",
+    add("--stats-period", type=period, metavar="SECONDS",
         help="print the counters so often")  # fmt: skip
     add("--json", action="store_true",
         help="an object for each event, each period, and the summary")  # fmt: skip
-
-
-def _period(text: str) -> float:
-    number = seconds(text)
-    if number < 0.01:
-        raise argparse.ArgumentTypeError("at least 0.01 seconds")
-    return number
 
 
 def run(args: argparse.Namespace) -> int:

@@ -105,3 +105,11 @@ def seconds(text: str) -> float:
     if not 0 <= number < 1e9:
         raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
     return number
+
+
+def period(text: str) -> float:
+    """Seconds between two lines, not so few that nothing else is done."""
+    number = seconds(text)
+    if number < 0.01:
+        raise argparse.ArgumentTypeError("at least 0.01 seconds")
+    return number

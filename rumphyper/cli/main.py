@@ -29,6 +29,7 @@ VERBS = {
     "echo": "answer ARP and pings on any link",
     "dump": "show or record the frames of a link",
     "bridge": "join two or more links",
+    "gen": "send, receive, ping or pong numbered frames on any link",
     "vale": "VALE switches: list, attach, detach, create, remove ports",
     "hypercalls": "the catalogue of hypercalls",
     "pci": "list, bind and look into PCI devices",

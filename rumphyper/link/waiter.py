@@ -1,10 +1,11 @@
-"""Waiting for a descriptor in a way that another thread can end."""
+"""Waiting for a descriptor in a way that others can end."""
 
 from __future__ import annotations
 
 import os
 import select
 import sys
+from typing import Protocol
 
 import attrs
 
@@ -51,3 +52,12 @@ class Waiter:
         bell, self._bell = self._bell, (-1, -1)
         for end in set(bell) - {-1}:
             os.close(end)
+
+
+class Stopper(Protocol):
+    """Who may want the loop to stop: `rumphyper.cli.common.Stop`, for one."""
+
+    wanted: bool
+
+    def wait(self, fd: int, timeout: float | None = None) -> bool:
+        """Wait until ``fd`` is readable; false when the loop shall stop."""

@@ -1,0 +1,1 @@
+"""Loading and measuring links: numbered frames out, and what became of them."""
