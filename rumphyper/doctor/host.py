@@ -13,9 +13,11 @@ from rumphyper.doctor import devices, dpdk, links, pci
 from rumphyper.doctor.finding import Finding
 from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.host import thunks
+from rumphyper.hypercalls.modes import MODES, needs_stock
 from rumphyper.hypercalls.record import RUMPUSER_VERSION
 from rumphyper.kernel.libraries import Libraries
 from rumphyper.kernel.probe import probe
+from rumphyper.kernel.providers import default_mode
 
 
 def check_thunks() -> Finding:
@@ -52,8 +54,13 @@ def check_rump() -> Finding:
             f"{kernel}; the hypercalls are version {RUMPUSER_VERSION}",
             "install librump and librumpuser of one NetBSD version with that number",
         )
+    modes = list(MODES)
     if said.stock_agrees is None:
         kernel += "; no stock librumpuser"
+        modes = [mode for mode in MODES if not needs_stock(mode)]
+    kernel += (
+        f"; hypercalls by {', '.join(modes)} ({default_mode(libraries)} if not said)"
+    )
     names = ", ".join(sorted(libraries.components))
     return Finding("rump", "ready", f"{kernel}: {names}")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rumphyper.doctor import check_all
 from rumphyper.kernel.folders import VARIABLE
 from rumphyper.kernel.libraries import Libraries
 from tests.judges import tool
@@ -127,6 +128,18 @@ def test_no_stock_library(
     assert found["mode"] == (wanted or "libc")
     assert found["works"]
     assert found["mapped"] == []
+
+
+@pytest.mark.parametrize("stock", [True, False])
+def test_the_doctor_tells_the_modes(
+    stock: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not stock:
+        monkeypatch.setenv(VARIABLE, str(without_librumpuser(tmp_path)))
+    (rump,) = [found for found in check_all() if found.name == "rump"]
+    assert rump.status == "ready"
+    known = "native, hybrid, libc, python (hybrid" if stock else "libc, python (libc"
+    assert f"hypercalls by {known} if not said)" in rump.reason
 
 
 @pytest.mark.usefixtures("mode")
