@@ -10,6 +10,7 @@ NAMES = (
     "import",
     "tap",
     "netmap",
+    "dpdk",
     "netbsd",
     "hypercalls",
     "trace",

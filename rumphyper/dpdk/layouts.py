@@ -67,8 +67,6 @@ COMMON = {
     "rte_bpf_arg.type": 0,
     "rte_bpf_arg.size": 8,
     "rte_bpf_arg.buf_size": 16,
-    "rte_bpf_jit.func": 0,
-    "rte_bpf_jit.sz": 8,
 }
 """The same in every version that is known."""
 

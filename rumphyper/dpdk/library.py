@@ -131,7 +131,7 @@ def _open(number: int, eal: ctypes.CDLL) -> Dpdk:
     if abi_of(version) != number:
         cause = f"librte_eal.so.{number} says that it is {version}"
         raise LibraryError("DPDK", cause, "remove one of the two versions")
-    for name in (*PROTOTYPES, "bus_vdev", "mempool_ring"):
+    for name in (*PROTOTYPES, "bus_vdev", "mempool_ring", "mempool_stack"):
         file = f"librte_{name}.so.{number}"
         try:
             handles[name] = handle = ctypes.CDLL(file)

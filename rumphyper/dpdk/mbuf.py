@@ -101,13 +101,23 @@ class Writer:
         self, mbufs: Sequence[int], frames: Sequence[bytes], sizes: Sequence[int]
     ) -> None:
         """Fill an mbuf for each frame, all of which fit into one."""
-        octets, heads, start = memory(), self._heads, self._start
+        octets, start = memory(), self._start
+        size = sizes[0]
+        if sizes.count(size) == len(sizes):
+            first = self._head_for(size)
+            end = start + len(first) + size
+            for at, frame in zip(mbufs, frames, strict=True):
+                octets[at + start : at + end] = first + frame
+            return
         for at, frame, size in zip(mbufs, frames, sizes, strict=True):
-            first = heads.get(size)
-            if first is None:
-                first = heads[size] = self.head(size)
-            at += start
-            octets[at : at + len(first) + size] = first + frame
+            whole = self._head_for(size) + frame
+            octets[at + start : at + start + len(whole)] = whole
+
+    def _head_for(self, size: int) -> bytes:
+        head = self._heads.get(size)
+        if head is None:
+            head = self._heads[size] = self.head(size)
+        return head
 
     def write_chain(self, mbufs: Sequence[int], frame: Buffer) -> None:
         """Spread one frame over as many mbufs as it needs."""

@@ -37,9 +37,9 @@ MEMPOOL: dict[str, Prototype] = {
     "rte_mempool_avail_count": (c_uint, (c_void_p,)),
 }
 MBUF: dict[str, Prototype] = {
-    "rte_pktmbuf_pool_create": (
+    "rte_pktmbuf_pool_create_by_ops": (
         c_void_p,
-        (c_char_p, c_uint, c_uint, c_uint16, c_uint16, c_int),
+        (c_char_p, c_uint, c_uint, c_uint16, c_uint16, c_int, c_char_p),
     ),
     "rte_pktmbuf_free_bulk": (None, (c_void_p, c_uint)),
 }
@@ -98,9 +98,12 @@ ETHDEV: dict[str, Prototype] = {
 BPF: dict[str, Prototype] = {
     "rte_bpf_load": (c_void_p, (c_void_p,)),
     "rte_bpf_destroy": (None, (c_void_p,)),
-    "rte_bpf_exec": (c_uint64, (c_void_p, c_void_p)),
     "rte_bpf_exec_burst": (c_uint32, (c_void_p, c_void_p, c_void_p, c_uint32)),
-    "rte_bpf_get_jit": (c_int, (c_void_p, c_void_p)),
+    "rte_bpf_eth_rx_elf_load": (
+        c_int,
+        (c_uint16, c_uint16, c_void_p, c_char_p, c_char_p, c_uint32),
+    ),
+    "rte_bpf_eth_rx_unload": (None, (c_uint16, c_uint16)),
 }
 
 PROTOTYPES: dict[str, dict[str, Prototype]] = {

@@ -113,14 +113,45 @@ class TxQueue:
         self.pool = pool
         self.mbufs = Mbufs(port, size)
         self.writer = Writer(pool)
+        self._filled: bytes | None = None
+        """The frame that all mbufs of the pool hold, if they do."""
         self.fast = Fast.of(port.eal, port.number, queue, "tx")
         self._callbacks = self.fast.callbacks
         array = self.mbufs.address
         self._burst = Burst(self.fast, array, size, blocking=True)
         self._alloc = Call(POOL_OP, pool.dequeue_address, (pool.address, array, size))
 
+    def generate(self, frame: bytes, limit: int) -> int:
+        """Send one frame up to ``limit`` times; return how often.
+
+        Free mbufs are filled once and hold the frame from then on, which drivers
+        that copy or send their octets leave as they are.
+        """
+        if self._filled is not frame and not self._fill(frame):
+            return self.send([frame] * limit, [len(frame)] * limit)
+        done, size = 0, len(self.mbufs.array)
+        while done < limit:
+            got = self.alloc(min(size, limit - done))
+            sent = self.transmit(got) if got else 0
+            done += sent
+            if not sent or sent < got:
+                break
+        return done
+
+    def _fill(self, frame: bytes) -> bool:
+        """Write a frame into all mbufs, if they are all free."""
+        count = self.pool.count
+        array = (ctypes.c_uint64 * count)()
+        if self.pool.dequeue(self.pool.address, array, count):
+            return False
+        self.writer.write(array[:], [frame] * count, [len(frame)] * count)
+        self.pool.enqueue(self.pool.address, array, count)
+        self._filled = frame
+        return True
+
     def send(self, frames: Sequence[bytes], sizes: Sequence[int]) -> int:
         """Send frames that each fit into one mbuf; return how many were taken."""
+        self._filled = None
         done, count, size = 0, len(frames), len(self.mbufs.array)
         while done < count:
             want = min(size, count - done)
@@ -141,6 +172,7 @@ class TxQueue:
 
     def send_long(self, frame: Buffer) -> int:
         """Send one frame of more octets than an mbuf has; 1 if it was taken."""
+        self._filled = None
         need = -(-memoryview(frame).nbytes // self.pool.room)
         got = self.alloc(need)
         if got < need:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from typing_extensions import Buffer
 
+from rumphyper.dpdk.bpf import Program
+from rumphyper.dpdk.bpfrun import Attached
 from rumphyper.dpdk.eal import Eal
 from rumphyper.dpdk.pool import Pool
 from rumphyper.dpdk.port import Port
@@ -17,8 +19,12 @@ from rumphyper.errors import LinkEndedError
 from rumphyper.link.base import BATCH, ETHER_HEADER, Link
 from rumphyper.link.dpdk_feed import Feed
 from rumphyper.link.dpdk_wait import Wait
+from rumphyper.link.tap_io import OCTET_TYPES, octets_of
 
 T = TypeVar("T")
+
+KEEPERS = ("net_ring",)
+"""Drivers that hand mbufs on to a receiver, who may write into them."""
 
 
 class DpdkLink(Link):
@@ -50,6 +56,7 @@ class DpdkLink(Link):
         self._counts = queues
         self._spin = spin
         self._turn = 0
+        self._attached = contextlib.ExitStack()
         self._feed: Feed | None = None
         self.rx: list[RxQueue] = []
         """The receive queues, while the port is started."""
@@ -91,6 +98,19 @@ class DpdkLink(Link):
         self.rx, self.tx = [], []
         self.port.stop()
 
+    def rewrite(self, program: Program | None) -> None:
+        """Let DPDK run a program on all that is received from now on, or none.
+
+        Raises HostError when it refuses the program.
+        """
+        with self.rx_lock:
+            self.check_open()
+            self._attached.close()
+            if program is not None:
+                for queue in range(self._counts[0]):
+                    attached = Attached(self.port, queue, program)
+                    self._attached.callback(attached.close)
+
     def stats(self) -> dict[str, int]:
         """The port's own counters; what it dropped goes into `counters`, too."""
         self.check_open()
@@ -106,7 +126,9 @@ class DpdkLink(Link):
         Fewer than all where the queue is full or no mbuf is free. Raises
         FrameError, LinkClosedError, HostError (the device is gone).
         """
-        octets = [f if type(f) is bytes else memoryview(f).tobytes() for f in frames]
+        if not OCTET_TYPES.issuperset(map(type, frames)):
+            frames = [octets_of(frame) for frame in frames]
+        octets = cast("Sequence[bytes]", frames)
         sizes = list(map(len, octets))
         if not sizes:
             return 0
@@ -114,11 +136,8 @@ class DpdkLink(Link):
         if min(sizes) < ETHER_HEADER or longest > self.max_frame:
             self.check_frames(octets)
         with self.tx_lock:
-            self.check_open()
-            if not self.tx:
+            if (queue := self._sender()) is None:
                 return 0
-            self._eal.enter()
-            queue = self.tx[0]
             if longest <= self.tx_pool.room:
                 taken = queue.send(octets, sizes)
             else:
@@ -127,10 +146,38 @@ class DpdkLink(Link):
                 self._check_there()
             counters = self.counters
             counters.sent += taken
-            counters.sent_bytes += (
-                sum(sizes) if taken == len(sizes) else sum(sizes[:taken])
-            )
+            if taken == len(sizes):
+                counters.sent_bytes += sum(sizes)
+            else:
+                counters.sent_bytes += sum(sizes[:taken])
             return taken
+
+    def generate(self, frame: bytes, limit: int) -> int:
+        """Send ``frame`` up to ``limit`` times; return how often.
+
+        The mbufs are filled once, and hold the frame when they come back: meant to
+        be called again and again with the same frame. Raises as `send` does.
+        """
+        self.check_frames([frame])
+        if self.port.info.driver in KEEPERS or len(frame) > self.tx_pool.room:
+            return self.send([frame] * limit)
+        with self.tx_lock:
+            if (queue := self._sender()) is None:
+                return 0
+            taken = queue.generate(frame, limit)
+            if not taken:
+                self._check_there()
+            self.counters.sent += taken
+            self.counters.sent_bytes += taken * len(frame)
+            return taken
+
+    def _sender(self) -> TxQueue | None:
+        """The queue to send by; None while the port is stopped."""
+        self.check_open()
+        if not self.tx:
+            return None
+        self._eal.enter()
+        return self.tx[0]
 
     def _send_long(self, queue: TxQueue, frames: Sequence[bytes]) -> int:
         for number, frame in enumerate(frames):
@@ -244,4 +291,5 @@ class DpdkLink(Link):
         with self._held:  # the port is closed even if it cannot be stopped
             for queue in self.rx:
                 queue.drain(self.tx_pool.count)
+            self._attached.close()
             self._stop()

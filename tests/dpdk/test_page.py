@@ -21,3 +21,11 @@ def test_the_first_example_sends_and_receives() -> None:
     printed: list[int] = []
     exec(examples()[0], {"print": printed.append})
     assert printed == [60]
+
+
+@alone
+def test_the_example_of_fast_paths_forwards() -> None:
+    (example,) = (text for text in examples() if "Forwarder(" in text)
+    printed: list[int] = []
+    exec(example, {"print": printed.append})
+    assert printed == [1]
