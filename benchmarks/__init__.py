@@ -9,6 +9,7 @@ NAMES = (
     "cas",
     "import",
     "tap",
+    "xdp",
     "netmap",
     "dpdk",
     "netbsd",

@@ -164,6 +164,8 @@ class XdpLink(Link):
                 cause = "the link only sends (receive=False)"
                 raise LinkError(self.linkstr, cause, "open it without that")
             found = self._look(way, limit)
+            if found[1] or timeout == 0:
+                return found
             deadline = None if timeout is None else time.monotonic() + timeout
             left = timeout
             while not found[1] and left != 0:
@@ -266,7 +268,7 @@ def open_xdp(
         with contextlib.ExitStack() as undo:
             sockets = {}
             for number in numbers:
-                made = QueueSocket(linkstr, entries, chunk)
+                made = QueueSocket(linkstr, entries, chunk, receives=receive)
                 undo.callback(made.close)
                 made.bind(index, number, zero_copy)
                 sockets[number] = made

@@ -9,12 +9,14 @@ import mmap
 import socket
 import sys
 import time
+from collections.abc import Mapping
 
 from rumphyper.errors import HostError, RumphyperError, UnsupportedError
 from rumphyper.host.libc import failure, from_oserror, libc, pin
 from rumphyper.link import xdp_abi as abi
 from rumphyper.ring.xdp import ADDRESS, DESCRIPTOR, Offsets, Ring
-from rumphyper.ring.xdp_frames import Receiver, Sender
+from rumphyper.ring.xdp_receive import Receiver
+from rumphyper.ring.xdp_send import Sender, space
 
 RAW = "needs CAP_NET_RAW: run as root, or in a namespace of your own (unshare -Urn)"
 BUDGET = 256
@@ -27,8 +29,12 @@ PATIENCE = 1.0
 class QueueSocket:
     """A socket that sends by, and receives from, one queue of an interface."""
 
-    def __init__(self, linkstr: str, entries: int, chunk: int) -> None:
+    def __init__(
+        self, linkstr: str, entries: int, chunk: int, *, receives: bool = True
+    ) -> None:
         """Make the socket and its rings, unbound, in the namespace of the caller.
+
+        One that only sends has one slot to receive, as the kernel wants a ring.
 
         Raises HostError (not permitted, too little memory may be locked) and
         UnsupportedError (a kernel without AF_XDP).
@@ -38,28 +44,31 @@ class QueueSocket:
             self.end = _socket(linkstr)
             held.callback(self.end.close)
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            umem = mmap.mmap(-1, 2 * entries * chunk, flags=flags)
+            slots = entries if receives else 1
+            octets = slots * chunk + space(entries, chunk)
+            umem = mmap.mmap(-1, octets, flags=flags)
             self._maps = [umem]
             held.callback(self._unmap)
-            self._register(umem, chunk, entries)
-            rings = self._rings(entries)
-            rx, tx, fill, done = rings
+            counts = dict.fromkeys(abi.PAGE_OFFSETS, entries)
+            counts[abi.RX_RING] = counts[abi.FILL_RING] = slots
+            self._register(umem, chunk, counts)
+            rx, tx, fill, done = self._rings(counts)
             self.receiver = Receiver(rx, fill, umem, chunk, abi.HEADROOM)
             held.callback(self.receiver.close)
-            self.sender = Sender(tx, done, umem, chunk, entries * chunk)
+            self.sender = Sender(tx, done, umem, chunk, slots * chunk)
             held.callback(self.sender.close)
             self._held = held.pop_all()
         self.fd = self.end.fileno()
         self.zero_copy = False
         self._lost = 0
 
-    def _register(self, umem: mmap.mmap, chunk: int, entries: int) -> None:
+    def _register(self, umem: mmap.mmap, chunk: int, counts: Mapping[int, int]) -> None:
         self._pinned: ctypes.c_char | None = pin(umem)
         address = ctypes.addressof(self._pinned)
         request = abi.UMEM.pack(address, len(umem), chunk, 0)
         try:
             self._set(abi.UMEM_REG, request)
-            for ring in abi.PAGE_OFFSETS:
+            for ring, entries in counts.items():
                 self._set(ring, entries.to_bytes(4, sys.byteorder))
         except OSError as error:
             remedy = "use fewer entries"
@@ -72,7 +81,7 @@ class QueueSocket:
     def _set(self, option: int, value: bytes) -> None:
         self.end.setsockopt(abi.SOL_XDP, option, value)
 
-    def _rings(self, entries: int) -> list[Ring]:
+    def _rings(self, counts: Mapping[int, int]) -> list[Ring]:
         try:
             size = 4 * abi.RING_OFFSETS.size
             octets = self.end.getsockopt(abi.SOL_XDP, abi.MMAP_OFFSETS, size)
@@ -88,13 +97,14 @@ class QueueSocket:
                 descriptors = kind in (abi.RX_RING, abi.TX_RING)
                 entry = DESCRIPTOR.size if descriptors else ADDRESS.size
                 produces = kind in (abi.TX_RING, abi.FILL_RING)
+                count = counts[kind]
                 memory = mmap.mmap(
-                    self.end.fileno(), place[2] + entries * entry, offset=page
+                    self.end.fileno(), place[2] + count * entry, offset=page
                 )
                 self._maps.append(memory)
                 rings.append(
                     Ring(
-                        self._linkstr, memory, Offsets(*place), entries, entry,
+                        self._linkstr, memory, Offsets(*place), count, entry,
                         produces=produces,
                     )
                 )  # fmt: skip

@@ -1,13 +1,13 @@
 """Equal slots of a buffer that hold one frame each, filled and read in batches.
 
-A slice object costs more than what it copies of a short frame, so those of the
-sizes in use are kept, and the loops are `map`'s, in C.
+A slice object costs more to make than a short frame to copy, so those of the sizes
+in use are kept.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from typing_extensions import Buffer
@@ -52,8 +52,9 @@ class Slots:
 
     def put(self, first: int, frames: Sequence[Buffer], sizes: Sequence[int]) -> None:
         """Copy frames of these sizes, at least one, to the slots from ``first`` on."""
-        places = self._places(first, sizes)
-        deque(map(self.memory.__setitem__, places, frames), 0)
+        memory = self.memory
+        for place, frame in zip(self._places(first, sizes), frames, strict=True):
+            memory[place] = frame
 
     def get(self, first: int, sizes: Sequence[int]) -> list[bytes]:
         """Copies of frames of these sizes, at least one, from ``first`` on."""

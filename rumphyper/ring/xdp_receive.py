@@ -1,16 +1,15 @@
-"""Frames in and out of a umem by AF_XDP's rings, in batches.
+"""Frames from a umem by AF_XDP's receive ring, in batches, and the slots back.
 
-Slot p of the receiving half is what entry p of the fill ring offers, and slot p of
-the sending half is what entry p of the transmit ring sends, always. As long as the
-kernel keeps the order, what it hands back is known beforehand: a whole run of
-entries is checked by one comparison with an image of it, and need not be written
-to be handed over again. What is not as expected is looked at entry by entry.
+Slot p of the memory is what entry p of the fill ring offers, and so what entry p of the
+receive ring brings, as long as the kernel keeps the order. Then what it hands over is
+known beforehand: a whole run of entries is checked by one comparison with an image of
+it, and need not be written to be handed back. What is not as expected is looked at
+entry by entry.
 """
 
 from __future__ import annotations
 
 import mmap
-from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -144,126 +143,3 @@ class Receiver:
         self.slots.drop_views()
         self.rx.close()
         self.fill.close()
-
-
-class Sender:
-    """Frames that go by a transmit ring, from slots of their own behind ``start``."""
-
-    def __init__(
-        self, tx: Ring, done: Ring, umem: mmap.mmap, chunk: int, start: int
-    ) -> None:
-        self.tx = tx
-        self.done = done
-        count = tx.count
-        self.slots = Slots(umem, start, chunk, count)
-        self._start, self._chunk = start, chunk
-        addresses = range(start, start + count * chunk, chunk)
-        self._image = b"".join(map(ADDRESS.pack, addresses))
-        for position, address in enumerate(addresses):
-            DESCRIPTOR.pack_into(tx.memory, tx.at(position), address, 0, 0)
-        with memoryview(tx.memory) as whole:
-            entries = whole[tx.entries : tx.at(count)].cast("I")
-            self._lengths = entries[2 :: tx.size // 4]
-        self._alike = self._run = 0
-        self._free = count
-        self._early: set[int] = set()
-        self._oldest = tx.index
-        self._filled: bytes | None = None
-
-    def put(self, frames: Sequence[Buffer], sizes: Sequence[int]) -> int:
-        """Put frames into the ring; return how many there was room for."""
-        self._filled = None
-        position = self.tx.position
-        count = min(self.room(len(sizes)), len(sizes), self.tx.count - position)
-        if not count:
-            return 0
-        if count < len(sizes):
-            frames, sizes = frames[:count], sizes[:count]
-        self.slots.put(position, frames, sizes)
-        self._set_lengths(position, sizes)
-        self._hand_over(count)
-        return count
-
-    def repeat(self, frame: bytes, limit: int) -> int:
-        """Put ``frame`` into the ring up to ``limit`` times; return how often.
-
-        The slots are filled only once, when it is another frame than before.
-        """
-        if self._filled is not frame:
-            if self.room(self.tx.count) < self.tx.count:
-                return 0  # the kernel still reads some of them
-            many = self.tx.count
-            self.slots.put(0, [frame] * many, [len(frame)] * many)
-            self._set_lengths(0, [len(frame)] * many)
-            self._filled = frame
-        count = min(self.room(limit), limit)
-        self._hand_over(count)
-        return count
-
-    def _set_lengths(self, position: int, sizes: Sequence[int]) -> None:
-        """Write the lengths of a run, unless all the ring has that one already."""
-        size, count = sizes[0], len(sizes)
-        alike = sizes.count(size) == count
-        if not alike or size != self._alike:
-            self._alike, self._run = size, 0
-        elif self._run >= self.tx.count:
-            return
-        self._run += count if alike else 0
-        self._lengths[position : position + count] = memoryview(array("I", sizes))
-
-    def _hand_over(self, count: int) -> None:
-        self._free -= count
-        self.tx.advance(count)
-
-    def room(self, wanted: int) -> int:
-        """How many slots are free; looks at the completions if those are too few."""
-        if self._free < wanted:
-            while self._complete():
-                pass
-        return self._free
-
-    def _complete(self) -> int:
-        """Take a run of completions; return how many. Raises CorruptError."""
-        done = self.done
-        first = done.position
-        count = min(done.available(), done.count - first)
-        if not count:
-            return 0
-        at, size = done.at(first), done.size
-        octets = done.memory[at : at + count * size]
-        expected = self._image[first * size : (first + count) * size]
-        if octets != expected or self._early:
-            self._out_of_order(octets)
-        else:
-            self._oldest += count
-            self._free += count
-        done.advance(count)
-        return count
-
-    def _out_of_order(self, octets: bytes | bytearray) -> None:
-        """Note each slot that was sent; those behind one that was not stay taken."""
-        count, early = self.tx.count, self._early
-        flying = range(count - self._free)
-        oldest = self._oldest % count
-        for (address,) in ADDRESS.iter_unpack(octets):
-            slot, rest = divmod(address - self._start, self._chunk)
-            if (
-                rest
-                or not 0 <= slot < count
-                or slot in early
-                or ((slot - oldest) % count not in flying)
-            ):
-                cause = f"{address:#x} is complete, which was not being sent"
-                remedy = "close the link and open it again"
-                raise CorruptError(self.done.name, cause, remedy)
-            early.add(slot)
-        while self._oldest % count in early:
-            early.remove(self._oldest % count)
-            self._oldest += 1
-            self._free += 1
-
-    def close(self) -> None:
-        """Let go of the memory."""
-        self._lengths.release()
-        self.tx.close()
-        self.done.close()
