@@ -29,7 +29,8 @@ from typing import Any, ClassVar
 import rumphyper
 from rumphyper.errors import HostError, RumphyperError
 from rumphyper.host.netns import enter_new
-from rumphyper.link.xdp import XdpLink, open_xdp
+from rumphyper.link.xdp import open_xdp
+from rumphyper.link.xdp_link import XdpLink
 from rumphyper.ring.xdp import Ring
 
 from .harness import Row, compile_c, interleave, skipped
@@ -180,12 +181,17 @@ def _rows(quick: bool) -> Iterator[Row]:
         return
     try:
         library = ctypes.CDLL(str(peer))
-        for name in ("transmit", "drain"):
-            getattr(library, name).restype = ctypes.c_double
+        declare(library)
         for case in CASES:
             yield measure(library, case, runs=401 if quick else 1601)
     finally:
         shutil.rmtree(peer.parent)
+
+
+def declare(library: ctypes.CDLL) -> None:
+    """Tell ctypes what the peer's functions return."""
+    for name in ("transmit", "drain"):
+        getattr(library, name).restype = ctypes.c_double
 
 
 def measure(library: ctypes.CDLL, case: str, runs: int) -> Row:

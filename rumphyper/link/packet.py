@@ -26,10 +26,12 @@ from rumphyper.link.base import BATCH, ETHER_HEADER, VLAN_TAG, Link
 from rumphyper.link.packet_mmsg import MOST, Inbox, Outbox
 from rumphyper.link.packet_ring import RingBox
 from rumphyper.link.packet_socket import check_interface, drops, open_socket
+from rumphyper.link.sizes import sizes_of, total
 from rumphyper.link.station import station
-from rumphyper.link.tap_io import OCTET_TYPES, octets_of
+from rumphyper.link.tap_io import StrangeBufferError, check_types, octets_of
 from rumphyper.link.waiter import Waiter
 from rumphyper.net.ethernet import VLAN
+from rumphyper.ring.slots import STRANGE
 
 Io = Literal["mmsg", "ring"]
 
@@ -74,38 +76,39 @@ class PacketLink(Link):
         Raises FrameError, LinkClosedError, LinkError (the interface is down),
         LinkEndedError (it was deleted).
         """
-        if not OCTET_TYPES.issuperset(map(type, frames)):
-            frames = [octets_of(frame) for frame in frames]
-        sizes = list(map(len, cast("Sequence[bytes]", frames)))
-        if not sizes:
-            self.check_open()
-            return 0
-        if min(sizes) < ETHER_HEADER or max(sizes) > self.mtu + ETHER_HEADER:
-            self._check_long(frames, sizes)
         with self.tx_lock:
             self.check_open()
-            taken = 0
-            while taken < len(sizes):
-                part = slice(taken, taken + MOST)
-                done, number = self._out.send(frames[part], sizes[part])
-                taken += done
-                if number and number not in FULL:
-                    if not taken:
-                        raise self._failed(number)
-                    break
-                if not done:
-                    break
-            self.counters.sent += taken
-            self.counters.sent_bytes += sum(sizes[:taken])
-            return taken
+            try:
+                return self._send(frames)
+            except StrangeBufferError:
+                return self._send([octets_of(frame) for frame in frames])
 
-    def _check_long(self, frames: Sequence[Buffer], sizes: Sequence[int]) -> None:
+    def _send(self, frames: Sequence[Buffer]) -> int:
+        sizes = sizes_of(self, frames, self.max_frame)
+        if sizes and max(sizes) > self.mtu + ETHER_HEADER:
+            self._check_tags(frames, sizes)
+        if len(sizes) > MOST:
+            check_types(frames)  # while none of them has gone out
+        taken = 0
+        while taken < len(sizes):
+            part = slice(taken, taken + MOST)
+            try:
+                done, number = self._out.send(frames[part], sizes[part])
+            except STRANGE:
+                raise StrangeBufferError from None
+            taken += done
+            if number and number not in FULL and not taken:
+                raise self._failed(number)
+            if number or not done:
+                break
+        self.counters.sent += taken
+        self.counters.sent_bytes += total(sizes[:taken])
+        return taken
+
+    def _check_tags(self, frames: Sequence[Buffer], sizes: Sequence[int]) -> None:
         """A frame may be longer than the MTU allows by its VLAN tag only."""
-        self.check_open()
-        self.check_frames(frames)
         most = self.mtu + ETHER_HEADER
-        for index, frame in enumerate(frames):
-            size = sizes[index]
+        for index, (frame, size) in enumerate(zip(frames, sizes, strict=True)):
             if size > most and bytes(memoryview(frame)[12:14]) != _TAG:
                 raise FrameError(
                     self.linkstr,

@@ -15,6 +15,9 @@ from typing_extensions import Buffer
 SIZES = 16
 """Sizes of frame for which slices and views are kept."""
 
+STRANGE = (BufferError, IndexError, TypeError, ValueError)
+"""What copying raises for something that is no buffer of the size that is said."""
+
 
 class Slots:
     """``count`` slots of ``size`` octets, from octet ``start`` of ``memory`` on.
@@ -51,7 +54,10 @@ class Slots:
         ]
 
     def put(self, first: int, frames: Sequence[Buffer], sizes: Sequence[int]) -> None:
-        """Copy frames of these sizes, at least one, to the slots from ``first`` on."""
+        """Copy frames of these sizes, at least one, to the slots from ``first`` on.
+
+        Raises one of `STRANGE` when a frame has not so many octets as its size says.
+        """
         memory = self.memory
         for place, frame in zip(self._places(first, sizes), frames, strict=True):
             memory[place] = frame

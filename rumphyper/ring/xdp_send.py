@@ -67,7 +67,8 @@ class Sender:
     def put(self, frames: Sequence[Buffer], sizes: Sequence[int]) -> int:
         """Put frames into the ring; return how many there was room for.
 
-        There may be more: a batch ends where the ring's array does.
+        There may be more: a batch ends where the ring's array does. Raises one of
+        `STRANGE`, having sent nothing, when a frame has not the octets of its size.
         """
         self._filled = None
         position = self.tx.position
@@ -82,7 +83,8 @@ class Sender:
         else:
             joined = bytes(step - sizes[0]).join(frames)
             at = self._regions[step] + position * step
-            self.umem[at : at + len(joined)] = joined
+            # Refused unless it is as long as all sizes are.
+            self.umem[at : at + (count - 1) * step + sizes[0]] = joined
         self._describe(position, sizes, step)
         self._hand_over(count)
         return count

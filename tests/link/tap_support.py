@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import subprocess
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typing_extensions import Buffer
 
 from rumphyper.host import uring
 from rumphyper.host.netif import Netif
@@ -103,3 +106,11 @@ def interfaces() -> list[str]:
 
 def open_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+def odd_buffers(plain: list[bytes]) -> list[Buffer]:
+    """The first six frames, of even length, by other types than bytes."""
+    wide = array("H", plain[3])
+    spread = memoryview(bytes(octet for octet in plain[4] for _ in range(2)))[::2]
+    foreign = (ctypes.c_char * len(plain[5])).from_buffer_copy(plain[5])
+    return [bytearray(plain[0]), memoryview(plain[1]), plain[2], wide, spread, foreign]

@@ -9,6 +9,7 @@ import select
 import subprocess
 import threading
 import time
+from array import array
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from tests.link.tap_support import (
     frame,
     gather,
     ip,
+    odd_buffers,
     open_fds,
     packet_socket,
     until,
@@ -139,6 +141,29 @@ def test_a_frame_that_does_not_fit_stops_the_batch(io: str) -> None:
             link.send([frame(b"x" * 1400)])
         assert link.send([good]) == 1
         assert arrivals(there, 1) == [good]
+
+
+@isolated
+def test_any_buffer_can_be_sent() -> None:
+    veth()
+    with open_near("mmsg") as link, packet_socket("far") as there:
+        for sizes in ([50] * 20, [50 + 2 * n for n in range(20)], [300] * 20):
+            plain = [frame(bytes([n]) * size) for n, size in enumerate(sizes)]
+            odd = odd_buffers(plain)
+            batches: list[list[Buffer]] = [[one] for one in odd]
+            batches += [odd, [*odd, *plain[6:]], [memoryview(one) for one in plain]]
+            batches.append([*plain[:2], array("H", plain[2]), *plain[3:]])
+            for batch in batches:
+                wanted = [bytes(memoryview(one).tobytes()) for one in batch]
+                assert link.send(batch) == len(batch)
+                assert arrivals(there, len(batch)) == wanted
+        before = link.counters.sent
+        for bad in (array("H", [0] * 800), array("H", [0] * 6), b""):
+            with pytest.raises(FrameError, match="frame 1 of the batch"):
+                link.send([plain[0], bad])
+        with pytest.raises(TypeError):
+            link.send([plain[0], 3])  # type: ignore[list-item]
+        assert link.counters.sent == before
 
 
 @both

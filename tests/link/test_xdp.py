@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from ipaddress import IPv4Interface
 from typing import Any
 
@@ -39,6 +40,7 @@ from tests.link.tap_support import (
     frame,
     gather,
     ip,
+    odd_buffers,
     open_fds,
     packet_socket,
     until,
@@ -133,6 +135,29 @@ def test_frames_of_the_wire_arrive_octet_for_octet(mode: str) -> None:
         for wrong in (0, -1):
             with pytest.raises(ValueError, match="at least 1"):
                 link.recv(wrong)
+
+
+@isolated
+def test_any_buffer_can_be_sent() -> None:
+    veth()
+    with open_near() as link, packet_socket("far") as there:
+        for sizes in ([50] * 20, [50 + 2 * n for n in range(20)], [300] * 20):
+            plain = [frame(bytes([n]) * size) for n, size in enumerate(sizes)]
+            odd = odd_buffers(plain)
+            batches: list[list[Buffer]] = [[one] for one in odd]
+            batches += [odd, [*odd, *plain[6:]], [memoryview(one) for one in plain]]
+            batches.append([*plain[:2], array("H", plain[2]), *plain[3:]])
+            for batch in batches:
+                wanted = [bytes(memoryview(one).tobytes()) for one in batch]
+                assert link.send(batch) == len(batch)
+                assert arrivals(there, len(batch)) == wanted
+        before = link.counters.sent
+        for bad in (array("H", [0] * 800), array("H", [0] * 6), b""):
+            with pytest.raises(FrameError, match="frame 1 of the batch"):
+                link.send([plain[0], bad])
+        with pytest.raises(TypeError):
+            link.send([plain[0], 3])  # type: ignore[list-item]
+        assert link.counters.sent == before
 
 
 @isolated
