@@ -6,15 +6,18 @@ Debian kernel.
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from rumphyper.errors import HostError, LinkError
 from rumphyper.link import open_link
 from rumphyper.link.netmap_forward import Forwarder, forward
+from tests.hypercalls.support import run_python
 from tests.vm.netmap_support import (
     broadcast,
     exchange,
@@ -209,3 +212,14 @@ def test_forwarding_between_regions_is_refused() -> None:
         pytest.raises(LinkError, match="different memory regions"),
     ):
         forward(a, b)
+
+
+# -- the page  ---------------------------------------------------------------------
+
+
+def test_the_example_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/netmap.md").read_text()
+    example = re.search(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert example is not None
+    done = run_python(example[1])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "19\n", "")
