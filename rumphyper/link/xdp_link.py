@@ -101,7 +101,12 @@ class XdpLink(Link):
                 count = sender.put(some, lengths)
             except STRANGE:
                 raise StrangeBufferError from None
-            self._kick(queue)
+            try:
+                count = self._push(count)
+            except LinkError:
+                if not taken:
+                    raise
+                break
             if not count and not sender.room(1):
                 break
             taken += count
@@ -119,16 +124,24 @@ class XdpLink(Link):
             self.check_open()
             self.check_frames([frame])
             queue = self.queues[0]
-            count = queue.sender.repeat(frame, limit)
-            self._kick(queue)
+            count = self._push(queue.sender.repeat(frame, limit))
             self.counters.sent += count
             self.counters.sent_bytes += count * len(frame)
             return count
 
-    def _kick(self, queue: QueueSocket) -> None:
+    def _push(self, count: int) -> int:
+        """Have the kernel send the ``count`` frames put last; how many it will.
+
+        What it refused before it looked at any is not left to be sent some day.
+        """
+        queue = self.queues[0]
         number = queue.kick()
         if number and number != errno.EAGAIN:
-            raise self._failed(number)
+            if not queue.zero_copy and queue.sender.take_back(count):
+                count = 0
+            if not count:
+                raise self._failed(number)
+        return count
 
     # -- receiving -----------------------------------------------------------
 

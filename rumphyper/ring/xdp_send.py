@@ -150,6 +150,17 @@ class Sender:
         self._free -= count
         self.tx.advance(count)
 
+    def take_back(self, count: int) -> bool:
+        """Take back the ``count`` entries that were put last; false if it is too late.
+
+        For a kernel that has refused to look at the ring, which it then only does
+        when it is called: not with zero copy. It must have had all before.
+        """
+        if self.tx.count - self.tx.available() != count:
+            return False
+        self._hand_over(-count)
+        return True
+
     # -- what has gone -------------------------------------------------------
 
     def room(self, wanted: int) -> int:

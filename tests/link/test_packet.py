@@ -219,6 +219,39 @@ def test_joined_segments_and_missing_checksums_are_put_right(io: str) -> None:
 
 @both
 @isolated
+def test_tshark_finds_every_checksum_right(io: str) -> None:
+    """Of the kernel's TCP, that leaves them out and cuts nothing on such a wire."""
+    path = f"/dev/shm/rumphyper-packet-{os.getpid()}.pcap"
+    with (
+        host("one", "eth0", ["10.9.0.1/24"]) as left,
+        host("two", "eth0", ["10.9.0.2/24"]) as right,
+        open_packet("one", io=io) as near,  # type: ignore[arg-type]
+        open_packet("two") as far,
+    ):
+        try:
+            with open_link(f"pcap:{path}", mode="w") as capture:
+                carriers = cross(near, far, capture)
+                tcp_arrives(left, right, "10.9.0.2", 300_000)
+                near.close()
+                far.close()
+                for carrier in carriers:
+                    carrier.join(10)
+            command = [tool("tshark"), "-n", "-r", path, "-Y", "tcp", "-T", "fields"]
+            for check in ("ip", "tcp"):
+                command += ["-o", f"{check}.check_checksum:TRUE"]
+                command += ["-e", f"{check}.checksum.status"]
+            command += ["-e", "frame.len"]
+            said = subprocess.check_output(command, text=True, timeout=50)
+            rows = [line.split() for line in said.splitlines()]
+            assert len(rows) > 210
+            assert {tuple(row[:2]) for row in rows} == {("1", "1")}
+            assert max(int(row[2]) for row in rows) == 1514
+        finally:
+            os.unlink(path)
+
+
+@both
+@isolated
 def test_the_host_behind_the_wire_pings_a_station(io: str) -> None:
     from ipaddress import IPv4Interface
 

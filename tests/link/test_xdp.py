@@ -359,8 +359,13 @@ def test_an_interface_that_goes_down_or_away() -> None:
     with open_near() as link, packet_socket("far") as there:
         ip("link", "set", "near", "down")
         with pytest.raises(LinkError, match=r"the interface is down .*near up"):
-            link.send([frame(b"x")])
+            link.send([frame(b"x")] * 3)
+        with pytest.raises(LinkError, match="the interface is down"):
+            link.generate(frame(b"x"), 3)
+        assert link.counters.sent == 0
         ip("link", "set", "near", "up")
+        assert link.send([frame(b"y")]) == 1  # and nothing of the others
+        assert arrivals(there, 1) == [frame(b"y")]
         there.send(frame(b"back"))
         assert link.recv(timeout=5) == [frame(b"back")]
         threading.Timer(0.05, ip, ["link", "delete", "near"]).start()

@@ -70,13 +70,18 @@ def host(near: str, far: str, addresses: Sequence[str]) -> Iterator[Host]:
         os.waitpid(pid, 0)
 
 
-def cross(one: Link, two: Link) -> list[threading.Thread]:
-    """Hand on whatever arrives on either link to the other, until both close."""
+def cross(one: Link, two: Link, capture: Link | None = None) -> list[threading.Thread]:
+    """Hand on whatever arrives on either link to the other, until both close.
+
+    All of it also goes to ``capture``.
+    """
 
     def carry(source: Link, target: Link) -> None:
         try:
             while True:
                 frames = list(source.recv())
+                if capture is not None:
+                    capture.send(frames)
                 while frames:
                     frames = frames[target.send(frames) :]
         except (LinkClosedError, LinkEndedError):

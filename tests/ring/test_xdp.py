@@ -165,6 +165,21 @@ def test_a_slot_is_not_written_before_its_frame_has_gone() -> None:
     assert kernel.sender.room(2) == 2
 
 
+def test_what_the_kernel_has_not_looked_at_can_be_taken_back() -> None:
+    kernel = Kernel()
+    sender = kernel.sender
+    for text in (b"a", b"b", b"c"):
+        assert sender.put([text * 60] * 3, [60] * 3) == 3
+        if text != b"b":
+            kernel.transmit(2)
+            assert not sender.take_back(3)
+            kernel.transmit(2)
+        else:
+            assert sender.take_back(3)
+    assert kernel.sent == [b"a" * 60] * 3 + [b"c" * 60] * 3
+    assert sender.room(COUNT) == COUNT
+
+
 @pytest.mark.parametrize(
     ("at", "size", "options"),
     [(COUNT * CHUNK, 60, 0), (1 << 63, 60, 0), (HEADROOM, CHUNK, 0),
