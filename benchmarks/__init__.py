@@ -11,6 +11,8 @@ NAMES = (
     "tap",
     "xdp",
     "netmap",
+    "bridge",
+    "gen",
     "dpdk",
     "netbsd",
     "hypercalls",

@@ -10,8 +10,9 @@ from functools import partial
 from typing_extensions import Self
 
 from rumphyper.bridge import shortcut
+from rumphyper.bridge.express import Express
 from rumphyper.bridge.loops import LoopWatch
-from rumphyper.bridge.modes import make_mode
+from rumphyper.bridge.modes import Learning, make_mode
 from rumphyper.bridge.port import BATCH, Port, Report
 from rumphyper.bridge.settings import Settings
 from rumphyper.bridge.waiting import Watch
@@ -70,7 +71,9 @@ class Bridge:
             undo.callback(self._watch.close)
             self._find_same_wire()
             self._closers = undo.pop_all()
-        self._shape: tuple[tuple[int, int, bool, bool], ...] = ()
+        self._express = Express(self._mode, self.ports)
+        for port in self.ports:
+            port.before_close = self._express.forget
         self._settle()
 
     def _find_same_wire(self) -> None:
@@ -118,7 +121,7 @@ class Bridge:
             if not self._may_go_on():
                 return False
             until = min(end, next_show, self._next_timer(), now + LONGEST)
-            if any(port.has_waiting for port in self.ports):
+            if any(port.waiting for port in self.ports):
                 until = min(until, now + RETRY)
             if not self._watch.wait(stop, found, max(0.0, until - now)):
                 return True
@@ -129,17 +132,22 @@ class Bridge:
         done = 0
         ports, mode, loops = self.ports, self._mode, self._loops
         for port in ports:
-            if port.has_waiting:
+            if port.waiting:
                 port.push(now)
         for number in numbers:
             port = ports[number]
             if port.owed:
                 continue
-            frames = port.take(BATCH, now)
+            listening = loops.listening(now)
+            if listening:
+                frames = port.take(BATCH, now)
+            else:
+                moved, frames = self._express.carry(port, now)
+                done += moved
             if not frames:
                 continue
             done += len(frames)
-            if loops.listening(now):
+            if listening:
                 frames = loops.pick(number, frames, now)
                 self._shut_ports(now)
             if frames and not port.shut:
@@ -147,6 +155,11 @@ class Bridge:
                     ports[target].give(batch, port, now)
         self._settle()
         return done
+
+    def learn(self, address: bytes, number: int) -> None:
+        """Teach a learning bridge that an address is behind a port by now."""
+        if isinstance(self._mode, Learning):
+            self._mode.table.learn(address, number, time.monotonic())
 
     def _next_timer(self) -> float:
         """When `look_after` has something to do."""
@@ -184,6 +197,7 @@ class Bridge:
         for port in self.ports:
             if port.shut != (port.number in shut):
                 port.shut = not port.shut
+                port.changed = True
                 self._report(
                     f"{port.linkstr}: a loop, what is sent by one port comes back: "
                     "shut until that ends"
@@ -193,16 +207,13 @@ class Bridge:
 
     def _settle(self) -> None:
         """Watch and use the ports as they are now."""
-        shape = tuple(
-            (port.fd, port.number, port.owed == 0, port.sends and not port.shut)
-            for port in self.ports
-        )
-        if shape != self._shape:
-            self._shape = shape
-            self._watch.set(
-                (fd, n) for fd, n, readable, _ in shape if fd >= 0 and readable
-            )
-            self._mode.use([n for fd, n, _, sends in shape if fd >= 0 and sends])
+        if not any(port.changed for port in self.ports):
+            return
+        for port in self.ports:
+            port.changed = False
+        alive = [port for port in self.ports if port.alive]
+        self._watch.set((port.fd, port.number) for port in alive if not port.owed)
+        self._mode.use([p.number for p in alive if p.sends and not p.shut])
 
     def _may_go_on(self) -> bool:
         alive = sum(port.alive for port in self.ports)

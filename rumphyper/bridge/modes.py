@@ -7,7 +7,8 @@ in the order in which they came.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from rumphyper.bridge.settings import Settings
 from rumphyper.bridge.storm import Storm
@@ -26,6 +27,20 @@ Sorted = Iterable[tuple[int, Sequence[bytes]]]
 """Ports and the frames that each is to send."""
 
 
+class Slots(Protocol):
+    """Frames that still lie where they arrived."""
+
+    def same_head(self) -> bytes | None:
+        """The first 16 octets, where all frames have the same ones; else None."""
+
+    def heads(self, length: int) -> list[bytes]:
+        """The first ``length`` octets of each."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The octets of each."""
+
+
 class Mode(abc.ABC):
     """Decides where frames go among ``ports``, the numbers of those that work."""
 
@@ -42,6 +57,10 @@ class Mode(abc.ABC):
     def sort(self, port: int, frames: Sequence[bytes], now: float) -> Sorted:
         """Say where frames that came in at ``port`` go."""
 
+    @abc.abstractmethod
+    def common(self, port: int, slots: Slots, now: float) -> tuple[int, ...] | None:
+        """The ports that all of the frames go to; None where they differ."""
+
     def as_dict(self) -> dict[str, int]:
         """What the mode has counted, by name."""
         return {"filtered": self.filtered}
@@ -52,6 +71,9 @@ class Hub(Mode):
 
     def sort(self, port: int, frames: Sequence[bytes], now: float) -> Sorted:
         return [(other, frames) for other in self.ports if other != port]
+
+    def common(self, port: int, slots: Slots, now: float) -> tuple[int, ...] | None:
+        return tuple(other for other in self.ports if other != port)
 
 
 class Learning(Mode):
@@ -77,38 +99,42 @@ class Learning(Mode):
             frames = self.storm.calm(port, frames, now)
         size = self._size
         heads = [frame[:size] for frame in frames]
+        routes = self._routes(port, heads, now)
+        targets = _only(routes.values())
+        if targets is None:
+            return _distribute(frames, heads, routes).items()
+        return [(target, frames) for target in targets]
+
+    def common(self, port: int, slots: Slots, now: float) -> tuple[int, ...] | None:
+        if self.storm.limit:
+            return None
+        head = slots.same_head()
+        if head is not None:
+            return self._route(port, head, len(slots.sizes), now)
+        return _only(self._routes(port, slots.heads(self._size), now).values())
+
+    def _route(self, port: int, head: bytes, count: int, now: float) -> tuple[int, ...]:
+        """Learn where ``count`` frames with one head come from; where they go."""
+        if not head[6] & 1:  # no station has a group address
+            self.table.learn(head[6:12] + self._vlan(head), port, now)
+        targets = self._targets(port, head, now)
+        if not targets:
+            self.filtered += count
+        return targets
+
+    def _routes(
+        self, port: int, heads: Sequence[bytes], now: float
+    ) -> dict[bytes, tuple[int, ...]]:
+        """Learn where frames come from; for each kind of head where it goes."""
         distinct = set(heads)
         for head in distinct:
             if not head[6] & 1:  # no station has a group address
                 self.table.learn(head[6:12] + self._vlan(head), port, now)
-        if len(distinct) == 1:
-            targets = self._targets(port, heads[0], now)
+        routes = {head: self._targets(port, head, now) for head in distinct}
+        for head, targets in routes.items():
             if not targets:
-                self.filtered += len(frames)
-            return [(target, frames) for target in targets]
-        return self._distribute(port, frames, heads, distinct, now).items()
-
-    def _distribute(
-        self,
-        port: int,
-        frames: Sequence[bytes],
-        heads: Sequence[bytes],
-        distinct: set[bytes],
-        now: float,
-    ) -> dict[int, list[bytes]]:
-        """Frames of several kinds by the port that they go to."""
-        batches: dict[int, list[bytes]] = {}
-        adders = {}
-        for head in distinct:
-            targets = self._targets(port, head, now)
-            adders[head] = [batches.setdefault(to, []).append for to in targets]
-        for frame, head in zip(frames, heads, strict=True):
-            adds = adders[head]
-            for add in adds:
-                add(frame)
-            if not adds:
-                self.filtered += 1
-        return batches
+                self.filtered += heads.count(head)
+        return routes
 
     def _targets(self, port: int, head: bytes, now: float) -> tuple[int, ...]:
         if not head[0] & 1:
@@ -119,7 +145,7 @@ class Learning(Mode):
 
     def _vlan(self, head: bytes) -> bytes:
         """The VLAN's number as part of a key; nothing where VLANs do not count."""
-        if len(head) < TAGGED or head[12:14] not in TAGS:
+        if self._size < TAGGED or head[12:14] not in TAGS:
             return b""
         return bytes((head[14] & 0x0F, head[15]))
 
@@ -131,6 +157,29 @@ class Learning(Mode):
             "unlearnt": self.table.unlearnt,
             "storm": self.storm.stopped,
         }
+
+
+def _only(routes: Iterable[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """What all are; None where they differ."""
+    distinct = set(routes)
+    return distinct.pop() if len(distinct) == 1 else None
+
+
+def _distribute(
+    frames: Sequence[bytes],
+    heads: Sequence[bytes],
+    routes: Mapping[bytes, tuple[int, ...]],
+) -> dict[int, list[bytes]]:
+    """Frames by the port that they go to, in order."""
+    batches: dict[int, list[bytes]] = {}
+    adders = {
+        head: [batches.setdefault(target, []).append for target in targets]
+        for head, targets in routes.items()
+    }
+    for frame, head in zip(frames, heads, strict=True):
+        for add in adders[head]:
+            add(frame)
+    return batches
 
 
 def make_mode(settings: Settings) -> Mode:

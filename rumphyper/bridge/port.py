@@ -19,6 +19,7 @@ from rumphyper.errors import (
     RumphyperError,
 )
 from rumphyper.link.base import Counters, Link
+from rumphyper.link.tap_forward import Slots, SlotWriter
 
 BATCH = 256
 """Frames that are taken from a port before the next one has its turn."""
@@ -74,6 +75,9 @@ class Port:
         self.owed = 0
         """Batches from here that wait for other ports: 0 when it may be read."""
 
+        self.changed = True
+        """Whether it has to be looked at whether it may still be read and used."""
+
         self.shut = False
         """Whether it is part of a loop and kept out."""
 
@@ -83,6 +87,9 @@ class Port:
         self.sends = True
         """Whether frames may go out by it: not so where a file is read."""
 
+        self.before_close: Callable[[int], None] = lambda number: None
+        """Told the number when the link is about to be closed."""
+
         self.reopened = 0
         self.retry_at = float("inf")
         """When the dead link is to be opened again."""
@@ -91,7 +98,9 @@ class Port:
         self._wait = wait
         self._report = report
         self._before = Counters()
-        self._waiting: deque[tuple[Port, Sequence[bytes]]] = deque()
+        self.waiting: deque[tuple[Port, Sequence[bytes]]] = deque()
+        """Batches for the link, with the ports that they came from."""
+
         self._refusing = False
         self._delay = FIRST_RETRY
         self.link: Link | None = None
@@ -111,28 +120,52 @@ class Port:
         try:
             return link.recv(limit, 0)
         except (RumphyperError, OSError) as error:
-            self._failed(error, now)
+            self.failed(error, now)
             return ()
 
     def give(self, frames: Sequence[bytes], source: Port, now: float) -> None:
         """Send frames that came from ``source``, or keep or drop them."""
-        if self._waiting:
+        if self.waiting:
             self._hold(frames, source)
             return
         taken = self._send(frames, now)
         if taken < len(frames):
-            if self._wait and self.alive:
-                self._hold(frames[taken:], source)
-            else:
-                self.losses.full += len(frames) - taken
+            self._keep_or_drop(frames[taken:], source)
+
+    def give_slots(
+        self, slots: Slots, writer: SlotWriter, source: Port, now: float
+    ) -> bool:
+        """Like `give` for frames that lie in slots; false when that cannot be."""
+        if self.waiting or self.link is None:
+            return False
+        try:
+            taken = writer.send()
+        except (RumphyperError, OSError) as error:
+            self.failed(error, now)
+            self.losses.refused += len(slots.sizes)
+            return True
+        if taken is None:
+            return False
+        self._works_again(taken)
+        if taken < len(slots.sizes):
+            self._keep_or_drop(slots.copies(taken), source)
+        return True
+
+    def _keep_or_drop(self, frames: Sequence[bytes], source: Port) -> None:
+        """What the link had no room for."""
+        if self._wait and self.link is not None:
+            self._hold(frames, source)
+        else:
+            self.losses.full += len(frames)
 
     def _hold(self, frames: Sequence[bytes], source: Port) -> None:
-        self._waiting.append((source, frames))
+        self.waiting.append((source, frames))
         source.owed += 1
+        source.changed = True
 
     def push(self, now: float) -> None:
         """Offer what waits to the link again."""
-        waiting = self._waiting
+        waiting = self.waiting
         while waiting:
             source, frames = waiting[0]
             taken = self._send(frames, now)
@@ -143,16 +176,12 @@ class Port:
                 return
             waiting.popleft()
             source.owed -= 1
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether frames wait for room in the link's queue."""
-        return bool(self._waiting)
+            source.changed = True
 
     def probe(self, frame: bytes, now: float) -> None:
         """Send a frame of the bridge's own; what does not go out is no loss."""
         with contextlib.suppress(FrameError):
-            if self.link is not None and not self._waiting:
+            if self.link is not None and not self.waiting:
                 self._try(self.link, [frame], now)
 
     def _send(self, frames: Sequence[bytes], now: float) -> int:
@@ -181,16 +210,19 @@ class Port:
         except FrameError:
             raise
         except (RumphyperError, OSError) as error:
-            self._failed(error, now)
+            self.failed(error, now)
             if self.link is not None:
                 self.losses.refused += len(frames)
             return len(frames)
+        self._works_again(taken)
+        return taken
+
+    def _works_again(self, taken: int) -> None:
         if self._refusing and taken:
             self._refusing = False
             self._report(f"{self.linkstr}: frames go again")
-        return taken
 
-    def _failed(self, error: Exception, now: float) -> None:
+    def failed(self, error: Exception, now: float) -> None:
         """Report an error of the link, which is its end unless it may pass."""
         if not isinstance(error, LinkError) or isinstance(error, FATAL):
             self.die(error, now)
@@ -205,14 +237,17 @@ class Port:
         link, self.link, self.fd = self.link, None, -1
         if link is None:
             return
+        self.changed = True
         self.ended = isinstance(error, LinkEndedError) and shortcut.is_capture(link)
         self._report(f"{'over' if self.ended else 'dead'}: {error}")
         self.retry_at = float("inf") if self.ended else now + self._delay
         self._refusing = False
-        for source, frames in self._waiting:
+        for source, frames in self.waiting:
             source.owed -= 1
+            source.changed = True
             self.losses.dead += len(frames)
-        self._waiting.clear()
+        self.waiting.clear()
+        self.before_close(self.number)
         with contextlib.suppress(RumphyperError, OSError):
             link.close()
         self._before = self._total(link)
@@ -241,11 +276,13 @@ class Port:
             link.close()
             raise
         self.link = link
+        self.changed = True
 
     def close(self) -> None:
         """Close the link, which keeps its counters. Raises what closing raises."""
         link, self.link, self.fd = self.link, None, -1
         if link is not None:
+            self.before_close(self.number)
             try:
                 link.close()
             finally:

@@ -41,29 +41,44 @@ class Batch:
 
     ``write`` says which way. ``memory`` is the slots, one behind the other;
     ``slots`` has a view of each. ``count`` may come out lower than asked for,
-    so that the slots stay within `MOST_MEMORY`. For one thread at a time.
+    so that the slots stay within `MOST_MEMORY`. With ``share`` the slots are
+    those of another batch, as many and as long, which is closed after this one.
+    For one thread at a time.
 
     Raises UnsupportedError and HostError as `rumphyper.host.uring.Ring` does.
     """
 
-    def __init__(self, fd: int, count: int, size: int, *, write: bool) -> None:
+    def __init__(
+        self,
+        fd: int,
+        count: int,
+        size: int,
+        *,
+        write: bool,
+        share: Batch | None = None,
+    ) -> None:
+        if share is not None:
+            count, size = share.count, share.size
         if count < 1 or size < 1:
             cause = f"{count} slots of {size} octets"
             raise HostError(THING, cause, "ask for at least one", errno.EINVAL)
-        self.count = max(1, min(count, MOST_MEMORY // size))
-        self.size = size
+        self.count: int = max(1, min(count, MOST_MEMORY // size))
+        self.size: int = size
         self._closed = False
         self._ring = Ring(self.count)
         try:
-            self._prepare(fd, write)
+            self._prepare(fd, write, share)
         except BaseException:
             self._ring.close()
             raise
 
-    def _prepare(self, fd: int, write: bool) -> None:
+    def _prepare(self, fd: int, write: bool, share: Batch | None) -> None:
         ring, count, size = self._ring, self.count, self.size
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self.memory = mmap.mmap(-1, count * size, flags=flags)
+        if share is None:
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            self.memory = mmap.mmap(-1, count * size, flags=flags)
+        else:
+            self.memory = share.memory
         self._pinned: ctypes.c_char | None = pin(self.memory)
         self.base = ctypes.addressof(self._pinned)
         self.fixed = True

@@ -102,6 +102,11 @@ class TapLink(Link):
         """How frames pass: ``uring``, ``plain`` or ``superframes``."""
         return self._io.name
 
+    @property
+    def uring(self) -> UringIo | None:
+        """The io_uring that frames pass by, where there is exactly one."""
+        return self._io if isinstance(self._io, UringIo) else None
+
     # -- sending -------------------------------------------------------------
 
     def send(self, frames: Sequence[Buffer]) -> int:
@@ -189,11 +194,3 @@ class TapLink(Link):
 
     def _release(self) -> None:
         self._held.close()
-
-
-def _owned(io: TapIo, limit: int) -> Sequence[Buffer]:
-    return io.recv(limit)
-
-
-def _lent(io: TapIo, limit: int) -> Sequence[Buffer]:
-    return io.recv_views(limit)

@@ -46,6 +46,30 @@ def slot_size(max_frame: int) -> int:
     return -(-(max_frame + 1) // ALIGN) * ALIGN
 
 
+def settle(
+    linkstr: str,
+    counters: Counters,
+    results: Sequence[int],
+    sizes: Sequence[int],
+    first: bool = True,
+) -> int:
+    """Count a batch of writes by its results; return how many frames it took.
+
+    Raises LinkError when nothing went for another reason than a full queue,
+    unless it is not the ``first`` batch of a send.
+    """
+    done = [index for index, result in enumerate(results) if result >= 0]
+    if not done and first and -results[0] not in AGAIN:
+        raise failed(linkstr, -results[0])
+    # Those refused before one that went can only be given up: to offer
+    # them again would bring the frames behind them twice.
+    taken = done[-1] + 1 if done else 0
+    counters.dropped += taken - len(done)
+    counters.sent += len(done)
+    counters.sent_bytes += sum(sizes[index] for index in done)
+    return taken
+
+
 Alike = tuple[struct.Struct, list[memoryview]]
 """For frames of one size: how to copy some from slots, and a view of each slot."""
 
@@ -116,7 +140,10 @@ class UringIo(TapIo):
                 results = writes.run(len(some))
                 whole = results == lengths
             if not whole:
-                return self._partial(results, sizes, taken)
+                self.count_sent(sizes[:taken], 0, taken)
+                return taken + settle(
+                    self._linkstr, self._counters, results, sizes[taken:], not taken
+                )
             taken += len(some)
         return self.count_sent(sizes, alike, taken)
 
@@ -137,21 +164,6 @@ class UringIo(TapIo):
         for index in range(start, len(frames)):
             place = index * size
             memory[place : place + sizes[index]] = frames[index]
-
-    def _partial(self, results: list[int], sizes: Sequence[int], before: int) -> int:
-        """Settle a batch of which the device refused a frame."""
-        done = [index for index, result in enumerate(results) if result >= 0]
-        if not done and not before and -results[0] not in AGAIN:
-            raise failed(self._linkstr, -results[0])
-        # Those refused before one that went can only be given up: to offer
-        # them again would bring the frames behind them twice.
-        taken = before + (done[-1] + 1 if done else 0)
-        sent = before + len(done)
-        self._counters.dropped += taken - sent
-        self._counters.sent += sent
-        self._counters.sent_bytes += sum(sizes[:before])
-        self._counters.sent_bytes += sum(sizes[before + index] for index in done)
-        return taken
 
     # -- receiving -----------------------------------------------------------
 
@@ -175,6 +187,16 @@ class UringIo(TapIo):
             for slot, size in zip(self._slots, self._sizes, strict=False)
             if size > 0
         ]
+
+    def read(self, limit: int) -> Sequence[int]:
+        """Leave frames in the slots; the size of each slot's, 0 or less for none."""
+        count = self._read(limit)
+        return [self._size] * count if count else self._sizes
+
+    @property
+    def reads(self) -> Batch:
+        """The slots that `read` leaves frames in."""
+        return self._reads
 
     def _copies(self, size: int, count: int) -> list[bytes]:
         """Copies of frames of one size: a struct makes them faster than slices."""
