@@ -52,6 +52,7 @@ SCHEMES = {
         Scheme("packet", "packet:IF", "rumphyper.link.packet", "open_packet"),
         Scheme("dpdk", "dpdk:DEVICE", "rumphyper.link.dpdk", "open_dpdk"),
         Scheme("xdp", "xdp:IF", "rumphyper.link.xdp", "open_xdp"),
+        Scheme("xen", "xen:vif/N", "rumphyper.link.xen", "open_xen"),
         Scheme("pci", "pci:ADDRESS", "rumphyper.link.e1000", "open_pci"),
         Scheme(
             "faulty", "faulty:SETTINGS:LINKSTR", "rumphyper.link.faulty", "open_faulty"
