@@ -7,6 +7,8 @@ import os
 from rumphyper.doctor.finding import Finding, device, not_built
 from rumphyper.errors import RumphyperError
 from rumphyper.link import open_link
+from rumphyper.xen import Xenstore, nodes, xen_version
+from rumphyper.xen.bus import number
 
 
 def check_netmap() -> Finding:
@@ -38,34 +40,30 @@ def check_netmap() -> Finding:
 
 
 def check_xen() -> Finding:
-    """Tell a Xen guest from dom0 from no Xen, and find its device nodes."""
-    kind = _first_line("/sys/hypervisor/type")
-    if kind != "xen":
+    """Tell a Xen guest from dom0 from no Xen, open its nodes, ask xenstore."""
+    kind = nodes.domain_kind()
+    if kind == "none":
         return Finding(
             "xen",
             "unsupported",
             "this host does not run on Xen",
             "boot it as a Xen guest, or as dom0",
         )
-    for node, module in (
-        ("evtchn", "xen-evtchn"),
-        ("gntalloc", "xen-gntalloc"),
-        ("xenbus", "xenfs"),
-    ):
+    for node, module in nodes.MODULES.items():
         found = device(
             "xen",
-            f"/dev/xen/{node}",
-            f"load the module: modprobe {module}",
+            node,
+            f"{kind}: load the module: modprobe {module}",
             "run as root",
         )
         if found:
             return found
-    return not_built("xen", "its device nodes open")
-
-
-def _first_line(path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.readline().strip()
-    except OSError:
-        return ""
+        with Xenstore() as store:
+            folder = f"{store.domain_path(number(store, 'domid'))}/device/vif"
+            vifs = store.list(folder) if store.get(folder) is not None else []
+        major, minor = xen_version()
+    except RumphyperError as error:
+        return Finding("xen", "missing", f"{error.thing}: {error.cause}", error.remedy)
+    names = f"vif {', '.join(vifs)}" if vifs else "no vif"
+    return Finding("xen", "ready", f"{kind} on Xen {major}.{minor}; {names}")

@@ -138,6 +138,7 @@ XEN = Kind(
         "xenfs",
         "xen-netback",
         "xen-netfront",
+        "tun",
     ),
     setup=(
         "mount -t xenfs xenfs /proc/xen",

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Interface
 from pathlib import Path
 
+from rumphyper.link import Link
+from rumphyper.net.stack import Stack
 from rumphyper.xen import Xenstore
 from tests.vm.marker import BUSYBOX, KERNEL
 from tests.vm.modules import Modules, contents
@@ -40,8 +45,12 @@ def loaded(module: str) -> bool:
 
 
 def unload(module: str) -> None:
-    """Take a module out of the kernel, where it is in it."""
+    """Take a module out of the kernel, where it is in it, and from its devices."""
     if loaded(module):
+        bus = "xen-backend" if module == "xen-netback" else "xen"
+        driver = Path(f"/sys/bus/{bus}/drivers/vif")
+        for device in driver.glob("vif-*"):
+            (driver / "unbind").write_text(device.name)
         run(os.environ[BUSYBOX], "rmmod", module.replace("-", "_"))
 
 
@@ -49,8 +58,8 @@ def load(module: str) -> None:
     """Put a module into the kernel again, without what it depends on."""
     if loaded(module):
         return
-    (folder,) = Path(os.environ[KERNEL]).parents[1].glob("*/lib/modules/*") or [None]
-    assert folder is not None
+    root = Path(os.environ[KERNEL]).parents[1]
+    (folder,) = [*root.glob("lib/modules/*"), *root.glob("usr/lib/modules/*")]
     path = Path(f"/tmp/{module}.ko")
     path.write_bytes(contents(Modules(folder).files[module.replace("-", "_")]))
     run(os.environ[BUSYBOX], "insmod", str(path))
@@ -84,8 +93,60 @@ def vif(handle: int = 0, *, mac: str = MAC, bare: bool = False) -> Iterator[int]
                 store.remove(back)
 
 
+LINUX, PYTHON = "10.9.0.1", "10.9.0.2"
+
+
+def tables() -> tuple[int, int]:
+    """How many grants and event channels Xen itself knows of dom0."""
+    run("xl", "dmesg", "-c")
+    run("xl", "debug-keys", "g")
+    run("xl", "debug-keys", "e")
+    said = run("xl", "dmesg")
+    grants = re.findall(r"^\(XEN\) \[0x[0-9a-f]+\]", said, re.MULTILINE)
+    ports = re.findall(r"^\(XEN\) +\d+ \[", said, re.MULTILINE)
+    assert "gnttab_usage_print_all" in said
+    assert ports
+    return len(grants), len(ports)
+
+
+@contextlib.contextmanager
+def answering(link: Link) -> Iterator[None]:
+    """A thread in which the link's station answers ARP and pings."""
+    stack = Stack(link.mac, [IPv4Interface(f"{PYTHON}/24")], [])
+    over: list[BaseException] = []
+
+    def answer() -> None:
+        try:
+            for frame in link:
+                link.send(stack.input(frame))
+        except BaseException as error:
+            over.append(error)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        link.close()
+        thread.join(30)
+    assert not over, over
+
+
+def linux_pings(count: int, size: int = 56) -> bool:
+    """Whether all pings of Linux are answered."""
+    said = subprocess.run(
+        ["ping", "-c", f"{count}", "-i", "0.02", "-W", "5", "-s", f"{size}", PYTHON],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{count} received" in said.stdout
+
+
 def address(interface: str, cidr: str) -> None:
-    """Give one of the kernel's interfaces an address and set it up."""
-    eventually(lambda: Path(f"/sys/class/net/{interface}").exists())
+    """Give one of the kernel's interfaces an address and set it up, without IPv6."""
+    quiet = Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
+    eventually(quiet.exists)
+    quiet.write_text("1")
     run("ip", "addr", "add", cidr, "dev", interface)
     run("ip", "link", "set", interface, "up")
