@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rumphyper.doctor.finding import Finding, device, not_built
+from rumphyper.doctor.finding import Finding, device
 from rumphyper.errors import RumphyperError
 from rumphyper.link import open_link
 from rumphyper.xen import Xenstore, nodes, xen_version

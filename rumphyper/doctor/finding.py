@@ -60,13 +60,3 @@ def capable(number: int) -> bool:
 
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
-
-
-def not_built(name: str, host: str) -> Finding:
-    """A back end that this version does not have yet; ``host`` tells the rest."""
-    return Finding(
-        name,
-        "unsupported",
-        f"this version of rumphyper has no {name} back end yet; {host}",
-        "watch the CHANGELOG",
-    )
