@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import glob
-import os
 import subprocess
 import sys
 
 from rumphyper.doctor.finding import Finding
 from rumphyper.dpdk.arguments import free_hugepages
+from rumphyper.dpdk.drivers import libraries
 from rumphyper.dpdk.library import dpdk
 from rumphyper.errors import RumphyperError
 from rumphyper.pci.container import is_vfio
@@ -43,19 +42,11 @@ def check_dpdk() -> Finding:
         return Finding("dpdk", "unsupported", cause, "see docs/dpdk.md")
     parts = [
         f"{found.version} ({found.path})",
-        f"{len(drivers(found.path, found.abi))} network drivers",
+        f"{len(libraries(found))} libraries of network drivers",
         f"{free_hugepages()} MiB of huge pages free",
         bound(),
     ]
     return Finding("dpdk", "ready", "; ".join(parts))
-
-
-def drivers(eal: str, abi: int) -> list[str]:
-    """The network drivers beside librte_eal: ``net_tap`` and so on."""
-    folder = os.path.dirname(eal)
-    files = glob.glob(f"{folder}/librte_net_*.so.{abi}")
-    names = (os.path.basename(file) for file in files)
-    return sorted(name[len("librte_") : name.index(".so")] for name in names)
 
 
 def bound() -> str:

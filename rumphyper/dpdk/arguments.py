@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
+from rumphyper.errors import HostError
+
 MEMORY = 256
 """Mebibytes for mempools where there are no huge pages; only what is used counts."""
+
+MOST_MEMORY = 1 << 19
+"""What EAL has addresses for by default (RTE_MAX_MEM_MB)."""
+
+_PCI = re.compile(r"[0-9a-f]{1,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 
@@ -30,6 +38,19 @@ class Options:
     cpus: Sequence[int] | None = None
     pci: Sequence[str] = ()
     arguments: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Raise HostError for what EAL would refuse with a page of usage."""
+        if self.memory is not None and not 1 <= self.memory <= MOST_MEMORY:
+            cause = f"{self.memory} MiB of memory"
+            raise HostError("EAL", cause, f"1 to {MOST_MEMORY}")
+        here = os.sched_getaffinity(0)
+        if self.cpus is not None and not (self.cpus and set(self.cpus) <= here):
+            cause = f"this process may not run on processors {list(self.cpus)}"
+            raise HostError("EAL", cause, f"choose from {sorted(here)}")
+        for address in self.pci:
+            if not _PCI.fullmatch(address):
+                raise HostError("EAL", f"PCI address {address!r}", "0000:03:00.0")
 
 
 def free_hugepages(folder: Path = HUGEPAGES) -> int:

@@ -38,6 +38,9 @@ class Fast:
     callbacks: ctypes.c_uint64
     """The word that is not 0 when somebody has registered callbacks."""
 
+    current: ctypes.c_uint64
+    """The word that holds another function once the port is stopped or gone."""
+
     @classmethod
     def of(cls, eal: Eal, port: int, queue: int, way: str) -> Fast:
         """That of a port that has been started; ``way`` is ``rx`` or ``tx``."""
@@ -51,11 +54,18 @@ class Fast:
 
         data = word(entry + layout[f"rte_eth_fp_ops.{way}q.data"])
         callbacks = word(entry + layout[f"rte_eth_fp_ops.{way}q.clbk"])
+        function = entry + layout[f"rte_eth_fp_ops.{way}_pkt_burst"]
         return cls(
-            word(entry + layout[f"rte_eth_fp_ops.{way}_pkt_burst"]),
+            word(function),
             word(data + 8 * queue),
             ctypes.c_uint64.from_address(callbacks + 8 * queue),
+            ctypes.c_uint64.from_address(function),
         )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the port is as it was, neither stopped nor removed by others."""
+        return self.current.value == self.function
 
 
 _WORDS = 3

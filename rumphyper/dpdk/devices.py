@@ -6,13 +6,15 @@ DPDK lib/eal/common/eal_common_dev.c.
 from __future__ import annotations
 
 import ctypes
+import errno
 import re
 
+from rumphyper.dpdk.drivers import find
 from rumphyper.dpdk.eal import Eal
 from rumphyper.errors import HostError
 
-BUSES = {"vdev": "bus_vdev", "pci": "bus_pci"}
-"""The bus's name and the driver library that brings it."""
+GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
+"""What DPDK says when there is no such device any more."""
 
 
 def driver_of(name: str) -> str:
@@ -37,11 +39,8 @@ def plug(eal: Eal, bus: str, name: str, arguments: str = "") -> int:
         if port_of(eal, name) is not None:
             remedy = f"open it by its port: dpdk:{port_of(eal, name)}"
             raise HostError(name, "this device is there already", remedy)
-        driver = driver_of(name)
-        if bus == "vdev" and not eal.dpdk.open_driver(driver):
-            cause = f"there is no driver {driver} (librte_{driver}.so)"
-            remedy = "net_tap0, net_af_packet0, net_ring0, net_pcap0, net_memif0, ..."
-            raise HostError(name, cause, remedy)
+        if bus == "vdev":
+            _prepare(eal, name, arguments)
         eal.log.forget()
         result = eal.lib.rte_eal_hotplug_add(
             bus.encode(), name.encode(), arguments.encode()
@@ -53,11 +52,23 @@ def plug(eal: Eal, bus: str, name: str, arguments: str = "") -> int:
         return number
 
 
+def _prepare(eal: Eal, name: str, arguments: str) -> None:
+    """Load the driver of a virtual device, and see that it knows the arguments."""
+    driver = find(eal.dpdk, driver_of(name))
+    if driver is None:
+        cause = f"there is no driver {driver_of(name)}"
+        remedy = "net_tap0, net_af_packet0, net_ring0, net_pcap0, net_memif0, ..."
+        raise HostError(name, cause, remedy)
+    driver.check_arguments(name, arguments)
+    ctypes.CDLL(driver.file)  # where EAL has not loaded it
+
+
 def unplug(eal: Eal, bus: str, name: str) -> None:
-    """Remove a device whose port is closed. Raises HostError."""
+    """Remove a device, and its port if that is still there. Raises HostError."""
     with eal.lock:
         result = eal.lib.rte_eal_hotplug_remove(bus.encode(), name.encode())
-        eal.check(result, name)
+        if -result not in GONE:
+            eal.check(result, name)
 
 
 def _remedy(bus: str) -> str:

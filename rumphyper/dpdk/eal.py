@@ -20,8 +20,12 @@ from rumphyper.dpdk.library import Dpdk, dpdk
 from rumphyper.dpdk.log import Log
 from rumphyper.errors import HostError, LinkClosedError, RumphyperError
 
+__all__ = ["Eal", "Options", "eal", "running", "start"]
+
 _lock = threading.RLock()
 _current: Eal | None = None
+_failure: HostError | None = None
+"""Why EAL refused to start: it then has kept half of its arguments."""
 
 ONCE = "EAL can be started once in a process: use another process"
 
@@ -77,9 +81,10 @@ class Eal:
         ``code`` is a negative errno, or -1 to take rte_errno.
         """
         number = self.dpdk.errno() if code == -1 else -code
-        text = self.lib.rte_strerror(number).decode(errors="replace")
         logged = self.log.recent()
-        cause = f"{text}: {logged}" if logged else text
+        cause = self.lib.rte_strerror(number).decode(errors="replace")
+        if logged:  # rte_errno may be of another call
+            cause = logged if code == -1 else f"{cause}: {logged}"
         return HostError(thing, cause, remedy, number)
 
     def check(self, result: int, thing: str, remedy: str = "") -> int:
@@ -100,8 +105,10 @@ class Eal:
         """Make this thread one that DPDK knows, until the thread ends.
 
         Its mempools then have a cache for it. No more than 127 threads can be
-        known; those above that work, slower.
+        known; those above that work, slower. Raises as `check_running` does.
         """
+        if os.getpid() != self.pid or self.closed:
+            self.check_running()
         if not hasattr(self._local, "registration"):
             self._local.registration = _Registration(self)
 
@@ -137,12 +144,21 @@ def start(options: Options | None = None) -> Eal:
     Raises HostError (it was started before; it refuses, with what it logged),
     LibraryError and UnsupportedError (see `rumphyper.dpdk.library.dpdk`).
     """
-    global _current
+    global _current, _failure
     with _lock:
         if _current is not None:
             state = "was closed" if _current.closed else "is running"
             raise HostError("EAL", f"it {state} already", ONCE)
-        _current = Eal(options or Options())
+        if _failure is not None:
+            cause = f"it has been refused before: {_failure.cause}"
+            raise HostError("EAL", cause, ONCE)
+        chosen = options or Options()
+        chosen.check()
+        try:
+            _current = Eal(chosen)
+        except HostError as error:
+            _failure = error
+            raise
         atexit.register(_current.close)
         return _current
 

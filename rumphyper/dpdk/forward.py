@@ -59,11 +59,14 @@ class Forwarder:
         """Move up to so many bursts; return how many frames went.
 
         Ends early when a burst was not full: the source has no more, or the
-        target no room.
+        target no room. A port that has been stopped moves nothing; once it has
+        been started again it needs another `Forwarder`.
         """
         went = 0
         while bursts > 0:
             some = min(bursts, ROUND)
+            if not (self._rx.alive and self._tx.alive):
+                break
             if self._rx.callbacks.value or self._tx.callbacks.value:
                 moved, full = self._called_back(some)
             elif self._bound is not None:

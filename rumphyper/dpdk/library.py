@@ -77,14 +77,6 @@ class Dpdk:
         handle = self.handles[library]
         return ctypes.addressof(ctypes.c_char.in_dll(handle, name))
 
-    def open_driver(self, driver: str) -> bool:
-        """Load the driver's library if EAL has not; false when there is none."""
-        try:
-            ctypes.CDLL(f"librte_{driver}.so.{self.abi}", ctypes.RTLD_GLOBAL)
-        except OSError:
-            return False
-        return True
-
     def errno(self) -> int:
         """This thread's rte_errno."""
         return ctypes.c_int.in_dll(self.handles["eal"], "per_lcore__rte_errno").value
@@ -134,19 +126,19 @@ def _open(number: int, eal: ctypes.CDLL) -> Dpdk:
     for name in (*PROTOTYPES, "bus_vdev", "mempool_ring", "mempool_stack"):
         file = f"librte_{name}.so.{number}"
         try:
-            handles[name] = handle = ctypes.CDLL(file)
+            handles[name] = ctypes.CDLL(file)
         except OSError as error:
             cause = f"{version} lacks {file}: {error}"
             remedy = f"install all of it in one version; {INSTALL}"
             raise LibraryError("DPDK", cause, remedy) from None
-        for function, (result, arguments) in PROTOTYPES.get(name, {}).items():
+    for name, prototypes in PROTOTYPES.items():
+        for function, (result, arguments) in prototypes.items():
             try:
-                face = handle[function]
+                face = getattr(handles[name], function)
             except AttributeError:
-                cause = f"{file} has no {function}"
+                cause = f"librte_{name}.so.{number} has no {function}"
                 raise LibraryError("DPDK", cause, INSTALL) from None
             face.restype, face.argtypes = result, arguments
-            setattr(handle, function, face)
     return Dpdk(version, number, _path(eal, number), handles)
 
 

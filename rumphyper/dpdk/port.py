@@ -108,8 +108,8 @@ class Port:
     def stop(self) -> None:
         """Let no frame pass any more; nobody may be in a burst. Idempotent."""
         with self.eal.lock:
-            if self.started:
-                self.started = False
+            started, self.started = self.started, False
+            if started and self.eal.lib.rte_eth_dev_is_valid_port(self.number):
                 self._call("rte_eth_dev_stop")
 
     def close(self) -> None:

@@ -49,6 +49,7 @@ class RxQueue:
         self._burst = Burst(self.fast, self.mbufs.address, size)
         self._receive = self._burst.call
         self._callbacks = self.fast.callbacks
+        self._current, self._function = self.fast.current, self.fast.function
         self.held = 0
         """How many mbufs of the last burst have not been given back."""
 
@@ -61,6 +62,8 @@ class RxQueue:
         if limit != self._limit:
             self._burst.limit(limit)
             self._limit = limit
+        if self._current.value != self._function:  # `Fast.alive`, on the fast path
+            return 0
         count = self._receive()
         if count and self._callbacks.value:
             port = self.port
@@ -203,7 +206,7 @@ class TxQueue:
                 self._callbacks.value,
             )
         self._burst.limit(count)
-        sent = self._burst.call()
+        sent = self._burst.call() if self.fast.alive else 0
         if sent < count:
             self.mbufs.free(sent, count)
             return sent

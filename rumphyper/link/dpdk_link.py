@@ -47,14 +47,16 @@ class DpdkLink(Link):
         mtu: int,
         spin: float,
     ) -> None:
-        """Take over a port that is configured, and ``held``, which frees it."""
+        """Take over a port that is configured, and ``held``, which frees it.
+
+        It does so even when this fails.
+        """
         super().__init__(linkstr, mac, mtu)
         self.port = port
         self.rx_pool, self.tx_pool = pools
         self._eal: Eal = port.eal
         self._held = held
         self._counts = queues
-        self._spin = spin
         self._turn = 0
         self._attached = contextlib.ExitStack()
         self._feed: Feed | None = None
@@ -64,10 +66,15 @@ class DpdkLink(Link):
         self.tx: list[TxQueue] = []
         """The transmit queues, while the port is started."""
 
-        self._eal.closing.append(self.close)
-        self.start()
-        self._wait = Wait(port, queues[0], spin)
+        try:
+            self.start()
+            self._wait = Wait(port, queues[0], spin)
+        except BaseException:
+            self._closed = True
+            held.close()
+            raise
         held.callback(self._wait.close)
+        self._eal.closing.append(self.close)
 
     # -- starting and stopping -------------------------------------------------
 
@@ -188,9 +195,9 @@ class DpdkLink(Link):
     def _check_there(self) -> None:
         """Raise LinkEndedError when the device has been removed."""
         number = self.port.number
-        if self._eal.lib.rte_eth_dev_is_removed(number) or not (
-            self._eal.lib.rte_eth_dev_is_valid_port(number)
-        ):
+        lib = self._eal.lib
+        gone = not lib.rte_eth_dev_is_valid_port(number)
+        if gone or lib.rte_eth_dev_is_removed(number):
             cause = "the port is gone: its device was removed"
             raise LinkEndedError(self.linkstr, cause, "open it again")
 
@@ -233,6 +240,8 @@ class DpdkLink(Link):
                     wait.pause(left)
                     self.check_open()
                     found = self._look(frames, limit)
+                    if not found:
+                        self._check_there()
                     if deadline is not None:
                         left = deadline - time.monotonic()
                         if left <= 0:
