@@ -26,11 +26,15 @@ class Stop:
 
     An exception out of a signal could hit while a lock in shared memory is
     held. The second Ctrl-C or SIGTERM raises KeyboardInterrupt all the same,
-    for a loop that does not come round.
+    for a loop that does not come round. ``reader`` is a pipe that is written
+    to: that nobody reads it any more is such a wish, too.
     """
 
-    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, then: Callable[[], object] = lambda: None, reader: int | None = None
+    ) -> None:
         self.wanted = False
+        self._reader = reader
         self._then = then
         self._event = os.eventfd(0, os.EFD_CLOEXEC)
         self._cleanup = contextlib.ExitStack()
@@ -62,8 +66,14 @@ class Stop:
             poll = select.poll()
             poll.register(fd, select.POLLIN)
             poll.register(self._event, select.POLLIN)
+            if self._reader is not None:
+                poll.register(self._reader, 0)  # POLLERR comes unasked
             # rounded up: a deadline a little ahead must not be polled for
-            poll.poll(None if timeout is None else max(0, int(timeout * 1000) + 1))
+            ready = poll.poll(
+                None if timeout is None else max(0, int(timeout * 1000) + 1)
+            )
+            if any(found == self._reader for found, _events in ready):
+                self.wanted = True
         return not self.wanted
 
 

@@ -22,10 +22,9 @@ from rumphyper.link import Link, open_link
 from rumphyper.link.capture import Record
 from rumphyper.link.pcapread import PcapReader
 from rumphyper.link.pcapwrite import PcapWriter
+from rumphyper.link.present import is_bus
 
 BATCH = 512
-BUS_MAGIC = b"\x54\xd0\x11\xca"
-"""How a shmif bus file starts on the hosts that this package runs on."""
 
 Take = Callable[[int], list[Record]]
 """Gives at most so many frames that are there, without waiting."""
@@ -53,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
         what = "--json goes there, too" if args.json else "it is a terminal"
         raise LinkstrError("-w -", f"standard output: {what}", "write to a file")
     linkstr = _linkstr(args.linkstr)
+    opening = options(linkstr, args.follow)
     with contextlib.ExitStack() as cleanup:
-        link = cleanup.enter_context(open_link(linkstr, **_options(linkstr, args)))
+        link = cleanup.enter_context(open_link(linkstr, **opening))
         writer = None
         if args.write is not None:
             ending = "pcapng" if args.write.endswith(".pcapng") else "pcap"
@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
             except LinkEndedError:  # nobody reads the pipe
                 return 0
             cleanup.enter_context(writer)
-        stop = cleanup.enter_context(Stop(_unblock(writer, cleanup)))
-        take, wall = _take(link, args)
+        reader = writer.pipe if writer is not None else None
+        stop = cleanup.enter_context(Stop(unblock(writer, cleanup), reader))
+        take, wall = take_records(link, args.follow)
         sink: Sink
         if writer is not None:
             sink = writer.send_records
@@ -98,31 +99,28 @@ def _linkstr(text: str) -> str:
         return text
     if not os.path.isfile(text):
         return f"pcap:{text}"
-    try:
-        with open(text, "rb") as file:
-            bus = file.read(4) == BUS_MAGIC
-    except OSError:
-        bus = False  # opening the link says why
-    return f"{'shmif' if bus else 'pcap'}:{text}"
+    return f"{'shmif' if is_bus(text) else 'pcap'}:{text}"
 
 
-def _options(linkstr: str, args: argparse.Namespace) -> dict[str, object]:
+def options(linkstr: str, follow: bool | None = None) -> dict[str, object]:
     """Return what to open the link with: only watch, and see everything."""
     options: dict[str, object] = {}
-    if args.follow is not None:
-        options["follow"] = args.follow
+    if follow is not None:
+        options["follow"] = follow
     if linkstr.startswith("shmif:"):
         options.update(readonly=True, from_start=True)
+    elif linkstr.startswith("packet:"):
+        options.update(outgoing=True)
     elif linkstr.startswith("pcap:"):
         options.update(cut=True)
     return options
 
 
-def _take(link: Link, args: argparse.Namespace) -> tuple[Take, bool]:
+def take_records(link: Link, follow: bool | None = None) -> tuple[Take, bool]:
     """Return where records come from, and whether their time is of the wall."""
     if isinstance(link, PcapReader):
         return lambda limit: link.recv_records(limit, timeout=0), True
-    if args.follow is False and link.linkstr.startswith("shmif:"):
+    if follow is False and link.linkstr.startswith("shmif:"):
         # what lies on a bus has only the uptime of who sent it
         from rumphyper.link.shmif import ShmifLink
 
@@ -144,7 +142,7 @@ def _take(link: Link, args: argparse.Namespace) -> tuple[Take, bool]:
     return arrived, True
 
 
-def _unblock(
+def unblock(
     writer: PcapWriter | None, cleanup: contextlib.ExitStack
 ) -> Callable[[], object]:
     """Return what a signal does: a writer whose reader is stuck is closed soon."""

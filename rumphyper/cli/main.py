@@ -33,6 +33,7 @@ VERBS = {
     "vale": "VALE switches: list, attach, detach, create, remove ports",
     "hypercalls": "the catalogue of hypercalls",
     "pci": "list, bind and look into PCI devices",
+    "extcap": "links as interfaces of Wireshark",
     "bench": "run the benchmarks",
 }
 

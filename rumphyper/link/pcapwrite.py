@@ -101,6 +101,11 @@ class PcapWriter(Link):
         """A descriptor that is always readable: ``recv`` never waits."""
         return self._ready
 
+    @property
+    def pipe(self) -> int | None:
+        """The pipe that is written to, for poll(2); None for a file."""
+        return None if self._regular else self._fd
+
     def _write(self, data: bytes) -> None:
         """Write all of it, or take back what was written of it from a file."""
         if self._regular:
