@@ -17,8 +17,6 @@ from pathlib import Path
 import attrs
 
 from rumphyper.errors import CorruptError, HostError, LinkstrError, RumphyperError
-from rumphyper.host.netif import Netif
-from rumphyper.link import vale
 from rumphyper.link.linkstr import split_linkstr
 from rumphyper.ring.shmif import MAGIC
 
@@ -108,6 +106,8 @@ def _buses() -> Iterator[Present]:
 
 def _interfaces() -> Iterator[Present]:
     """Ethernet's interfaces of this network namespace, TAP devices too, and lo."""
+    from rumphyper.host.netif import Netif  # not for who asks for a bus only
+
     with Netif() as netif:
         for name in netif.names():
             try:
@@ -121,6 +121,8 @@ def _interfaces() -> Iterator[Present]:
 def _vale_ports() -> Iterator[Present]:
     if not os.path.exists(NETMAP):
         return
+    from rumphyper.link import vale
+
     for port in vale.ports():
         # an attached interface goes by its own name
         name = port.name if ":" in port.name else f"netmap:{port.name}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import os
 import signal
 import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -202,7 +205,14 @@ def test_a_reader_that_is_stuck_does_not_hold_it(tmp_path: Path) -> None:
     with PcapWriter(str(path)) as link:
         link.send_records(RECORDS * 2000)
     with started("dump", path, "-w", "-") as process:
-        time.sleep(0.5)  # the pipe is full by now
+        assert process.stdout is not None
+        fd = process.stdout.fileno()
+        room = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+        waiting = array.array("i", [0])
+        while waiting[0] < room // 2:  # the rest may be pages with a little each
+            assert process.poll() is None
+            time.sleep(0.05)
+            fcntl.ioctl(fd, termios.FIONREAD, waiting)
         process.terminate()
         assert process.wait(timeout=10) == 0
 
