@@ -5,7 +5,7 @@ Each case runs as root of a network namespace of its own, see netbsd_session.py.
 
 from __future__ import annotations
 
-from tests.real.netbsd_cases import buses, faults, leases, modes, refusals, wire
+from tests.real.netbsd_cases import buses, faults, leases, modes, refusals, veth, wire
 
 CASES = {
     case.__name__: case
@@ -14,6 +14,7 @@ CASES = {
         wire.down_and_up_many_times,
         wire.create_and_destroy_many_times,
         wire.settings,
+        veth.over_a_veth,
         buses.on_a_bus,
         buses.bridged_from_bus_to_tap,
         buses.with_a_station_on_the_bus,
