@@ -9,6 +9,7 @@ NAMES = (
     "cas",
     "import",
     "tap",
+    "packet",
     "xdp",
     "netmap",
     "bridge",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import socket
+from collections.abc import Iterable
 
 from typing_extensions import Buffer
 
@@ -27,6 +28,9 @@ FRAME = 2048
 
 TIMEOUT = 1
 """Milliseconds until a block that is not full is handed over."""
+
+COMPLETE = (b"\0\0", b"\2\0")
+"""Starts of virtio-net headers that leave nothing to do: none, DATA_VALID."""
 
 
 class RingBox:
@@ -58,31 +62,38 @@ class RingBox:
             records = ring.take(limit - len(frames))
             if not records:
                 return frames, lost, True
-            for record in records:
-                found = self._frames(record, views)
-                lost += not found
-                frames += found
+            found, cut_off = self._frames(records, views)
+            frames += found
+            lost += cut_off
             if ring.held:
                 if views:
                     break
                 ring.release()
         return frames, lost, False
 
-    def _frames(self, record: Record, views: bool) -> list[Buffer]:
-        at, end = record.at, record.at + record.size
-        header = self._memory[at - HEADER.size : at]
-        plain = header[:1] in b"\0\2" and not header[1]
-        tagged = record.status & abi.STATUS_VLAN_VALID
-        if record.size < record.length:
-            return []
-        if not plain or tagged:
-            header = NOTHING_LEFT if plain else header
-            aside = Aside(record.status, record.tci, record.tpid)
-            return list(restore(header, self._memory[at:end], aside))
-        if not views:
-            return [self._memory[at:end]]
-        self._lent.append(self._octets[at:end])
-        return [self._lent[-1]]
+    def _frames(
+        self, records: Iterable[Record], views: bool
+    ) -> tuple[list[Buffer], int]:
+        """The complete frames of these records, and how many were cut off."""
+        memory, head, lost = self._memory, HEADER.size, 0
+        frames: list[Buffer] = []
+        for at, size, length, status, tci, tpid in records:
+            header = memory[at - head : at]
+            plain = header[:2] in COMPLETE
+            if size < length:
+                lost += 1
+            elif not plain or status & abi.STATUS_VLAN_VALID:
+                header = NOTHING_LEFT if plain else header
+                octets = memory[at : at + size]
+                found = restore(header, octets, Aside(status, tci, tpid))
+                lost += not found
+                frames += found
+            elif views:
+                self._lent.append(self._octets[at : at + size])
+                frames.append(self._lent[-1])
+            else:
+                frames.append(memory[at : at + size])
+        return frames, lost
 
     def _give_back(self) -> None:
         """Take back what the last call lent."""

@@ -7,9 +7,7 @@ net/packet/af_packet.c (prb_open_block, prb_close_block).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
-import attrs
 from typing_extensions import Buffer
 
 from rumphyper.errors import CorruptError
@@ -19,31 +17,21 @@ BLOCK = struct.Struct("=IIIIII")
 frames, offset of the first, octets in use."""
 
 STATUS_AT = 8
-FRAME = struct.Struct("=IIIIIIHHIIH")
-"""struct tpacket3_hdr: offset of the next one, seconds, nanoseconds, octets
-captured, octets of the frame, status, offset of its link and network header, hash,
-VLAN's TCI and TPID."""
+FRAME = struct.Struct("=I8xIIIH6xIH")
+"""struct tpacket3_hdr: offset of the next one, (time,) octets captured, octets of the
+frame, status, offset of its link header, (of its network header, hash,) VLAN's TCI and
+TPID."""
 
 HEADER = 48
 """Octets of struct tpacket3_hdr with its padding."""
 
 KERNEL, USER = 0, 1
-LOSING = 4
 _STATUS = struct.Struct("=I")
 
 
-@attrs.frozen
-class Record:
-    """A frame in the ring: where it starts and what the kernel says of it."""
-
-    at: int
-    size: int
-    length: int
-    """Octets that the frame had: more than ``size`` when it was cut off."""
-
-    status: int
-    tci: int
-    tpid: int
+Record = tuple[int, int, int, int, int, int]
+"""A frame in the ring: where it starts, its octets there, those that it had (more when
+it was cut off), its status and its VLAN's TCI and TPID."""
 
 
 class PacketRing:
@@ -61,17 +49,17 @@ class PacketRing:
         self.block_size = block_size
         self.blocks = blocks
         self.headroom = headroom
-        self.losing = False
-        """Whether a block told, since this was last reset, that frames were lost."""
-
         self._block = 0
-        self._records: Iterator[Record] | None = None
-        self._left = 0
+        self._end = 0
+        """Where the block at hand ends; 0 when there is none."""
+
+        self._next = self._left = 0
+        """Where its next frame's header is, and how many frames are left."""
 
     @property
     def held(self) -> bool:
         """Whether a block is ours although all of its frames were taken."""
-        return self._records is not None and not self._left
+        return bool(self._end) and not self._left
 
     def take(self, limit: int) -> list[Record]:
         """Up to ``limit`` frames of the block at hand; none when there is none.
@@ -80,12 +68,23 @@ class PacketRing:
         """
         if self.held:
             self.release()
-        if self._records is None and not self._open():
+        if not self._end and not self._open():
             return []
-        assert self._records is not None
+        unpack, memory = FRAME.unpack_from, self.memory
+        at, end = self._next, self._end
+        low, high, least = end - self.block_size, end - HEADER, HEADER + self.headroom
+        found: list[Record] = []
         count = min(limit, self._left)
-        found = [next(self._records) for _ in range(count)]
-        self._left -= count
+        for _ in range(count):
+            if not low < at <= high:
+                raise self._corrupt("a frame", f"is at {at - low}")
+            following, size, length, status, link, tci, tpid = unpack(memory, at)
+            start = at + link
+            if link < least or start + size > end:
+                raise self._corrupt("a frame", f"{size} octets at {link}")
+            found.append((start, size, length, status, tci, tpid))
+            at += following
+        self._next, self._left = at, self._left - count
         return found
 
     def _open(self) -> bool:
@@ -94,39 +93,23 @@ class PacketRing:
         _, _, status, count, first, used = BLOCK.unpack_from(self.memory, start)
         if not status & USER:
             return False
-        self.losing |= bool(status & LOSING)
         if used > self.block_size or count > self.block_size // HEADER:
             raise self._corrupt("block", f"{count} frames in {used} octets")
-        self._left = count
-        self._records = self._walk(start, first, count)
+        self._left, self._next = count, start + first
+        self._end = start + self.block_size
         return True
-
-    def _walk(self, start: int, offset: int, count: int) -> Iterator[Record]:
-        end = start + self.block_size
-        at = start + offset
-        for number in range(count):
-            if not start < at <= end - HEADER:
-                raise self._corrupt(f"frame {number}", f"is at {at - start}")
-            following, _, _, size, length, status, link, _, _, tci, tpid = (
-                FRAME.unpack_from(self.memory, at)
-            )
-            if link < HEADER + self.headroom or at + link + size > end:
-                raise self._corrupt(f"frame {number}", f"{size} octets at {link}")
-            yield Record(at + link, size, length, status, tci, tpid)
-            at += following
 
     def release(self) -> None:
         """Give the block back to the kernel, read or not."""
-        if self._records is None:
+        if not self._end:
             return
-        self._records, self._left = None, 0
+        self._end = self._left = 0
         at = self._block * self.block_size + STATUS_AT
         _STATUS.pack_into(self.memory, at, KERNEL)
         self._block = (self._block + 1) % self.blocks
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._records = None
         self.memory.release()
 
     def _corrupt(self, what: str, value: str) -> CorruptError:
