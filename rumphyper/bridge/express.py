@@ -39,6 +39,7 @@ class Express:
         number = source.number
         if number not in self._movers:
             self._movers[number] = self._make_mover(source)
+        if number not in self._slots:
             self._slots[number] = _make_slots(source.link)
         mover, slots = self._movers[number], self._slots[number]
         try:

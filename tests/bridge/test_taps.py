@@ -5,7 +5,15 @@ from __future__ import annotations
 from rumphyper.bridge.bridge import Bridge
 from rumphyper.link import Link, open_link
 from tests.bridge.kit import bridged
-from tests.link.tap_support import arrivals, frame, ip, packet_socket, until
+from tests.link.tap_support import (
+    HOSTS,
+    OURS,
+    arrivals,
+    frame,
+    ip,
+    packet_socket,
+    until,
+)
 from tests.namespace import isolated
 
 
@@ -28,6 +36,31 @@ def test_a_tap_that_is_deleted_comes_back() -> None:
                 assert arrivals(right, 5) == sent
         assert [line.split(":")[0] for line in said] == ["dead", "tap"] * 3
         assert "deleted" in said[0]
+
+
+@isolated
+def test_the_others_go_on_when_one_dies() -> None:
+    """Also those between which frames are not copied."""
+    with (
+        bridged("tap:t0", "tap:t1", "tap:t2", loop_check=0) as (bridge, _),
+        packet_socket("t0") as left,
+        packet_socket("t1") as right,
+    ):
+
+        def crosses(size: int, source: bytes, target: bytes) -> None:
+            one, other = (left, right) if source == OURS else (right, left)
+            octets = frame(bytes(size), target, source)
+            one.send(octets)
+            assert arrivals(other, 1) == [octets]
+
+        for size in (50, 400):  # flooded, then to where the other was seen
+            crosses(size, OURS, HOSTS)
+            crosses(size, HOSTS, OURS)
+        ip("link", "del", "t2")
+        assert until(lambda: not bridge.ports[2].alive)
+        for size in (60, 1000, 70, 300):
+            crosses(size, OURS, HOSTS)
+            crosses(size, HOSTS, OURS)
 
 
 @isolated

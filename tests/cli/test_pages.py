@@ -42,7 +42,7 @@ def test_a_host_reaches_a_station_through_the_bridge(tmp_path: Path) -> None:
         tool(name)
     (block,) = blocks("docs/bridge.md", "sh")
     out = shell(block, tmp_path)
-    assert "3 received, 0% packet loss" in out
+    assert " 3 received" in out
     assert "--- bridge of 2 links" in out
 
 
