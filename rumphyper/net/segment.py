@@ -20,6 +20,9 @@ GSO_ECN = 0x80
 _FIELDS = {GSO_TCPV4: 16, GSO_TCPV6: 16, GSO_UDP_L4: 6}
 """Where the checksum is in each kind's header."""
 
+_LEAST = {GSO_TCPV4: 20, GSO_TCPV6: 20, GSO_UDP_L4: 8}
+"""Octets of each kind's header at least."""
+
 
 def frames_of(octets: bytes) -> list[bytes]:
     """The complete frames that a virtio-net header and a frame stand for.
@@ -34,12 +37,16 @@ def frames_of(octets: bytes) -> list[bytes]:
     if kind == GSO_NONE:
         return [complete(octets)]
     frame = octets[HEADER.size :]
+    least = _LEAST.get(kind, len(frame))
     network = _network(frame)
-    fits = network and network + 20 <= begin and begin + 8 <= len(frame)
-    if kind not in _FIELDS or not fits or not size or not flags & NEEDS_CSUM:
+    if not network or not network + 20 <= begin <= len(frame) - least:
         return []
-    head = 8 if kind == GSO_UDP_L4 else (frame[begin + 12] >> 4) * 4
-    if begin + max(head, 8) > len(frame):
+    if begin < network + 40 and frame[network] >> 4 == 6:
+        return []
+    if not flags & NEEDS_CSUM or not size:
+        return []
+    head = least if kind == GSO_UDP_L4 else (frame[begin + 12] >> 4) * 4
+    if not least <= head <= len(frame) - begin:
         return []
     return _cut(frame, kind, network, begin, begin + head, size)
 
