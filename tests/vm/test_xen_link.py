@@ -28,6 +28,7 @@ from tests.vm.xen_support import (
     PYTHON,
     address,
     answering,
+    error_of,
     eventually,
     linux_pings,
     load,
@@ -126,13 +127,6 @@ def test_tcp_of_20_megabytes_each_way() -> None:
 def hotplugged() -> None:
     """What a toolstack's script writes when it has set the interface up."""
     run("xenstore-write", f"{BACK}/0/hotplug-status", "connected")
-
-
-def error_of(link: Link) -> None:
-    """Receive until there is an error, which is let through."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        link.recv(timeout=1)
 
 
 def state(handle: int = 0) -> str:

@@ -11,16 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
+from typing import Any
 
-from rumphyper.link import Link
+from rumphyper.errors import RumphyperError
+from rumphyper.link import Link, open_link
+from rumphyper.link.xen import XenBack, XenFront
 from rumphyper.net.stack import Stack
 from rumphyper.xen import Xenstore
 from tests.vm.marker import BUSYBOX, KERNEL
-from tests.vm.modules import Modules, contents
+from tests.vm.modules import contents
 
 BACK, FRONT = "/local/domain/0/backend/vif/0", "/local/domain/0/device/vif"
 MAC = "00:16:3e:00:00:01"
-BACK_MAC = "fe:ff:ff:ff:ff:ff"
 
 
 def run(*command: str) -> str:
@@ -58,10 +60,13 @@ def load(module: str) -> None:
     """Put a module into the kernel again, without what it depends on."""
     if loaded(module):
         return
-    root = Path(os.environ[KERNEL]).parents[1]
-    (folder,) = [*root.glob("lib/modules/*"), *root.glob("usr/lib/modules/*")]
     path = Path(f"/tmp/{module}.ko")
-    path.write_bytes(contents(Modules(folder).files[module.replace("-", "_")]))
+    if not path.exists():
+        root = Path(os.environ[KERNEL]).parents[1]
+        folders = (*root.glob("lib/modules/*"), *root.glob("usr/lib/modules/*"))
+        net = folders[0] / "kernel/drivers/net"
+        (packed,) = [*net.glob(f"{module}.ko*"), *net.glob(f"{module}/{module}.ko*")]
+        path.write_bytes(contents(packed))
     run(os.environ[BUSYBOX], "insmod", str(path))
 
 
@@ -141,6 +146,47 @@ def linux_pings(count: int, size: int = 56) -> bool:
         check=False,
     )
     return f"{count} received" in said.stdout
+
+
+def error_of(link: Link) -> None:
+    """Receive until there is an error, which is let through."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        link.recv(timeout=1)
+
+
+@contextlib.contextmanager
+def pair(handle: int = 5, **options: Any) -> Iterator[tuple[XenFront, XenBack]]:
+    """A front end and a back end, both Python's, connected."""
+    mtu = options.get("mtu", 1500)
+    back = open_link(f"xen:back/0/{handle}", mtu=mtu)
+    assert isinstance(back, XenBack)
+    with back, serving(back), open_link(f"xen:vif/{handle}", **options) as front:
+        assert isinstance(front, XenFront)
+        eventually(lambda: back.connected)
+        yield front, back
+        part(front, back)
+
+
+def part(front: XenFront, back: XenBack) -> None:
+    """Close a front end while its back end looks after that."""
+    closing = threading.Thread(target=front.close)
+    closing.start()
+    with contextlib.suppress(RumphyperError):
+        while closing.is_alive():
+            back.recv(timeout=0.05)
+    closing.join(20)
+
+
+@contextlib.contextmanager
+def serving(back: XenBack) -> Iterator[None]:
+    """A thread that lets a back end connect, once."""
+    thread = threading.Thread(target=back.start, args=(30,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(35)
 
 
 def address(interface: str, cidr: str) -> None:
