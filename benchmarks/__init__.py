@@ -20,5 +20,6 @@ NAMES = (
     "trace",
     "proxy",
     "pci",
+    "xen",
 )
 """The benchmarks in the order of the table; ``import`` lives in import_.py."""

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
+from rumphyper.doctor.devices import check_xen
 from rumphyper.errors import HostError, LinkClosedError, LinkEndedError, LinkError
 from rumphyper.link import Link, open_link
 from rumphyper.net.pinger import Pinger
@@ -242,3 +243,19 @@ def test_what_is_not_there_is_named() -> None:
     unload("xen-netback")
     with vif(), pytest.raises(LinkError, match="in the state INITIALISING, this side"):
         open_link("xen:vif/0", timeout=0.5)
+
+
+def test_the_doctor_knows_dom0_and_its_vifs() -> None:
+    found = check_xen()
+    assert (found.status, found.remedy) == ("ready", "")
+    assert found.reason.startswith("dom0 on Xen 4.")
+    assert found.reason.endswith("; no vif")
+    with vif(3):
+        assert check_xen().reason.endswith("; vif 3")
+    unload("xen-gntalloc")
+    lost = check_xen()
+    assert lost.status == "missing"
+    assert lost.reason == "/dev/xen/gntalloc does not exist"
+    assert lost.remedy == "dom0: load the module: modprobe xen-gntalloc"
+    load("xen-gntalloc")
+    assert check_xen().status == "ready"

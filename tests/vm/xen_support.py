@@ -64,8 +64,11 @@ def load(module: str) -> None:
     if not path.exists():
         root = Path(os.environ[KERNEL]).parents[1]
         folders = (*root.glob("lib/modules/*"), *root.glob("usr/lib/modules/*"))
-        net = folders[0] / "kernel/drivers/net"
-        (packed,) = [*net.glob(f"{module}.ko*"), *net.glob(f"{module}/{module}.ko*")]
+        drivers = folders[0] / "kernel/drivers"
+        places = ("xen", "net", f"net/{module}")
+        (packed,) = (
+            path for place in places for path in (drivers / place).glob(f"{module}.ko*")
+        )
         path.write_bytes(contents(packed))
     run(os.environ[BUSYBOX], "insmod", str(path))
 
