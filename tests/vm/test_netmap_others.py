@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 import rumphyper
+from rumphyper.link.present import present
 from tests.real.rump import require_rump
 from tests.vm.netmap_support import (
     broadcast,
@@ -49,6 +50,27 @@ def test_netbsd_answers_pings_through_a_vale_switch() -> None:
         )  # fmt: skip
     answer = json.loads(pinged.stdout)
     assert (answer["received"], answer["damaged"]) == (20, 0)
+
+
+# -- links to be watched  -------------------------------------------------------
+
+
+def test_ports_of_switches_are_listed_to_be_watched() -> None:
+    frames = mixed(100)
+    with opened("vale0:a") as a, opened("vale0:b") as b:
+        links, errors = present()
+        assert errors == []
+        listed = [link.linkstr for link in links if link.linkstr.startswith("vale")]
+        assert listed == ["vale0:a/rt", "vale0:b/rt"]
+        for linkstr in listed:
+            with opened(linkstr) as monitor:
+                assert exchange(a, b, frames) == frames
+                seen: list[bytes] = []
+                while len(seen) < len(frames):
+                    some = monitor.recv(timeout=5)
+                    assert some
+                    seen += some
+                assert seen == frames
 
 
 # -- netmap's own programs  -----------------------------------------------------
