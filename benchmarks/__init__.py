@@ -8,6 +8,7 @@ NAMES = (
     "shmif",
     "cas",
     "import",
+    "pyz",
     "tap",
     "packet",
     "xdp",

@@ -1,21 +1,25 @@
 """``rumphyper bench``: run the benchmarks and print their table.
 
 The benchmarks lie beside the package in a source tree and inside it when it is
-installed; both are loaded under one name.
+installed or packed; all are loaded under one name.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import importlib.util
 import json
 import keyword
 import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipimport import zipimporter
 
 from rumphyper.errors import RumphyperError, UnsupportedError
 
@@ -38,6 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _package() -> ModuleType:
     """Load the benchmarks as a package, wherever they lie."""
     here = Path(__file__).resolve().parent.parent
+    loader = __spec__.loader if __spec__ is not None else None
+    if isinstance(loader, zipimporter):
+        here = _unpack(loader.archive)
     for folder in (here / "_benchmarks", here.parent / "benchmarks"):
         init = folder / "__init__.py"
         if (folder / "harness.py").is_file():
@@ -55,6 +62,17 @@ def _package() -> ModuleType:
         "the benchmarks are not installed",
         "install the project from its source tree",
     )
+
+
+def _unpack(archive: str) -> Path:
+    """The benchmarks of a packed file in a folder: they start their own programs."""
+    folder = tempfile.TemporaryDirectory(prefix="rumphyper-bench-")
+    atexit.register(folder.cleanup)
+    with zipfile.ZipFile(archive) as packed:
+        for name in packed.namelist():
+            if name.startswith("rumphyper/_benchmarks/"):
+                packed.extract(name, folder.name)
+    return Path(folder.name, "rumphyper")
 
 
 def run(args: argparse.Namespace) -> int:

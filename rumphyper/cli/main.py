@@ -35,6 +35,7 @@ VERBS = {
     "pci": "list, bind and look into PCI devices",
     "extcap": "links as interfaces of Wireshark",
     "bench": "run the benchmarks",
+    "pack": "write one file that runs on any host with Python",
 }
 
 
