@@ -90,6 +90,9 @@ class Port:
         self.before_close: Callable[[int], None] = lambda number: None
         """Told the number when the link is about to be closed."""
 
+        self.waited = 0
+        """Frames that had to wait for room in the link's queue."""
+
         self.reopened = 0
         self.retry_at = float("inf")
         """When the dead link is to be opened again."""
@@ -160,6 +163,7 @@ class Port:
 
     def _hold(self, frames: Sequence[bytes], source: Port) -> None:
         self.waiting.append((source, frames))
+        self.waited += len(frames)
         source.owed += 1
         source.changed = True
 
@@ -310,5 +314,6 @@ class Port:
             "state": self.state,
             **self._total(self.link).as_dict(),
             **attrs.asdict(self.losses),
+            "waited": self.waited,
             "reopened": self.reopened,
         }

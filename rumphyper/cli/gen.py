@@ -16,8 +16,9 @@ from rumphyper.cli.common import (
 )
 from rumphyper.cli.genargs import range_argument, rate, times
 from rumphyper.cli.genjobs import JOBS, Figures
-from rumphyper.errors import RumphyperError
+from rumphyper.errors import LinkEndedError, RumphyperError
 from rumphyper.link import open_link
+from rumphyper.link.pcapread import PcapReader
 from rumphyper.net.mac import BROADCAST
 
 
@@ -79,10 +80,12 @@ def run(args: argparse.Namespace) -> int:
             every = 1.0
         try:
             job.run(stop, every, lambda: _show(args, job.progress()))
-        except RumphyperError:
-            if args.json:  # standard error has one line: the error
-                _summary(args, job.summary())
-            raise
+        except RumphyperError as error:
+            if not (isinstance(error, LinkEndedError) and isinstance(link, PcapReader)):
+                figures = job.summary()
+                if args.json or next(iter(figures.values())):  # something was done
+                    _summary(args, figures)
+                raise
         finally:
             job.close()
         figures = job.summary()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rumphyper.errors import LinkEndedError
 from rumphyper.gen.latency import Latency
 from rumphyper.gen.numbered import Kind, Numbered, read_mark
 from rumphyper.gen.sequence import Stream
@@ -58,7 +57,7 @@ class Ping:
         *,
         busy: bool = False,
     ) -> None:
-        """Send and receive. Raises what the link raises, but not its end."""
+        """Send and receive. Raises what the link raises."""
         link = self._link
         begin = due = time.monotonic()
         end = begin + self._duration
@@ -73,10 +72,7 @@ class Ping:
                 due = self._send(now, begin)
             elif not sending and now >= self._given_up():
                 return
-            try:
-                frames = link.recv(BATCH, 0)
-            except LinkEndedError:
-                return
+            frames = link.recv(BATCH, 0)
             if frames:
                 arrived = time.monotonic_ns()
                 for frame in frames:
@@ -181,7 +177,7 @@ class Pong:
         *,
         busy: bool = False,
     ) -> None:
-        """Answer. Raises what the link raises, but not its end."""
+        """Answer. Raises what the link raises."""
         link = self._link
         now = time.monotonic()
         end = now + self._duration
@@ -190,10 +186,7 @@ class Pong:
             if now >= next_show:
                 show()
                 next_show = max(next_show + (period or 0), now)
-            try:
-                frames = link.recv(int(min(BATCH, self._count - self.answered)), 0)
-            except LinkEndedError:
-                return
+            frames = link.recv(int(min(BATCH, self._count - self.answered)), 0)
             replies = (reply(frame, link.mac) for frame in frames)
             answers = [answer for answer in replies if answer is not None]
             if answers:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from rumphyper.errors import LinkEndedError
 from rumphyper.gen.numbered import Kind, read_alike, read_mark
 from rumphyper.gen.sequence import Stream
 from rumphyper.link import Link
@@ -74,7 +73,7 @@ class Receiver:
         *,
         busy: bool = False,
     ) -> None:
-        """Receive. Raises what the link raises, but not its ordinary end."""
+        """Receive. Raises what the link raises."""
         link, received = self._link, self.received
         now = time.monotonic()
         end = now + self._duration
@@ -85,10 +84,7 @@ class Receiver:
                 show()
                 next_show = max(next_show + (period or 0), now)
             limit = int(min(BATCH, self._count - received.frames))
-            try:
-                frames = link.recv(limit, 0)
-            except LinkEndedError:
-                return
+            frames = link.recv(limit, 0)
             if frames:
                 self.take(frames, time.monotonic())
                 over = self._over()

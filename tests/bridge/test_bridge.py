@@ -14,7 +14,7 @@ from rumphyper.errors import HostError, LinkstrError
 from rumphyper.link import Link, open_link
 from rumphyper.link.pcapwrite import PcapWriter
 from rumphyper.net.ethernet import Ethernet
-from tests.bridge.kit import Asked, bridged, frames
+from tests.bridge.kit import ALL, Asked, bridged, frames
 from tests.link.tap_support import gather, open_fds, until
 
 
@@ -111,6 +111,35 @@ def test_two_bridges_make_a_loop_and_one_of_them_ends_it(tmp_path: Path) -> None
         left.send(sent)
         got = within_a_while(right)
         assert got[-3:] == sent
+
+
+def test_a_storm_of_invented_addresses_leaves_the_others_alone(tmp_path: Path) -> None:
+    buses = [f"shmif:{tmp_path}/{name}" for name in "abc"]
+    with bridged(*buses, addresses=50, storm=100, loop_check=0) as (bridge, _):
+        links = [open_link(bus) for bus in buses]
+        mine = [b"\2\0\0\0\1" + bytes([n]) for n in range(3)]
+        for n, link in enumerate(links):
+            link.send([Ethernet(ALL, mine[n], 0x88B5, bytes(46)).build()])
+            for other in links[:n] + links[n + 1 :]:
+                assert len(gather(other, 1)) == 1
+        storm = [
+            Ethernet(ALL, b"\2\0\0" + n.to_bytes(3, "big"), 0x88B5, bytes(46)).build()
+            for n in range(0x10000, 0x10000 + 3000)
+        ]
+        links[0].send(storm)
+        for n in range(20):
+            one = Ethernet(mine[2], mine[1], 0x88B5, bytes([n]) * 46).build()
+            links[1].send([one])
+            got: list[bytes] = []
+            while one not in got:
+                got = gather(links[2], 1)
+                assert got
+        figures: Any = bridge.as_dict()
+        assert figures["addresses"] == 50
+        assert until(lambda: bridge.as_dict()["storm"] == 3001 - 100)
+        assert figures["unlearnt"] > 0
+        for link in links:
+            link.close()
 
 
 def test_a_capture_is_poured_onto_a_bus(tmp_path: Path) -> None:

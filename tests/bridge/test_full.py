@@ -84,6 +84,7 @@ def test_a_full_link_makes_its_senders_wait_and_nobody_else(tmp_path: Path) -> N
             assert until(lambda: end.room == 0)
         assert gather(links[1], 9999, 0.1) == sent
         assert bridge.ports[1].losses.full == 0
+        assert 1000 < bridge.ports[1].waited <= 2001
         assert until(lambda: bridge.ports[0].owed == 0)
         links[0].send(sent[:10])
         assert until(lambda: bridge.ports[0].owed == 1)

@@ -16,7 +16,7 @@ from rumphyper.link.faulty_lane import Lane, Rates
 from rumphyper.link.pcapwrite import PcapWriter
 from rumphyper.link.tap import open_tap
 from tests.cli.command import fails, finish, line, run, started
-from tests.link.tap_support import HOSTS
+from tests.link.tap_support import HOSTS, ip
 from tests.namespace import isolated
 
 
@@ -141,6 +141,33 @@ def test_the_host_kernel_takes_numbered_frames_for_udp() -> None:
     assert {data[:3] for data, _ in found} == {b"rhg"}
     ports = [port for _, (address, port) in found if address == "10.1.0.7"]
     assert ports == [5000 + number % 2 for number in numbers]
+
+
+@isolated
+def test_a_link_that_vanishes_is_told_behind_the_summary() -> None:
+    for function in ("tx", "rx", "ping", "pong"):
+        with open_tap("t0", persistent=True):
+            pass
+        words = ("-R", "1000") if function in ("tx", "ping") else ("--keep",)
+        with started(
+            "gen", function, "tap:t0", *words, "--json", "--stats-period", "0.05"
+        ) as gen:
+            assert "stats" in json.loads(line(gen.stdout))
+            ip("link", "del", "t0")
+            status, out, err = finish(gen)
+        assert status == 2
+        assert json.loads(out.splitlines()[-1])["function"] == function
+        # Who deletes an interface takes it down first.
+        assert "deleted the interface" in err or "interface is down" in err
+
+
+def test_a_capture_is_received_to_its_end(tmp_path: Path) -> None:
+    with PcapWriter(f"{tmp_path}/x.pcap") as writer:
+        writer.send([bytes(60)] * 5)
+    done = run("gen", "rx", f"pcap:{tmp_path}/x.pcap", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    figures = json.loads(done.stdout)
+    assert (figures["frames"], figures["other"]) == (5, 5)
 
 
 def test_what_cannot_be_done(tmp_path: Path) -> None:
