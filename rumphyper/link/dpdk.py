@@ -10,7 +10,7 @@ import contextlib
 import attrs
 
 from rumphyper.dpdk import info
-from rumphyper.dpdk.devices import plug, unplug
+from rumphyper.dpdk.devices import plug, port_of, unplug
 from rumphyper.dpdk.eal import Eal, eal
 from rumphyper.dpdk.pool import ROOM, Pool
 from rumphyper.dpdk.port import Port, Queues
@@ -128,7 +128,10 @@ def _number(running: Eal, device: Device, held: contextlib.ExitStack) -> int:
     """The port of the device, which is plugged and will be unplugged."""
     if device.bus == "port":
         return int(device.name)
-    number = plug(running, device.bus, device.name, device.arguments)
+    number = port_of(running, device.name) if device.bus == "pci" else None
+    if number is None or number in running.in_use:
+        number = plug(running, device.bus, device.name, device.arguments)
+    # Else EAL has probed the card when it was started for its sake.
     held.callback(unplug, running, device.bus, device.name)
     return number
 

@@ -105,6 +105,16 @@ PCI_HUB = Kind(
 )
 """Network cards that are connected to each other."""
 
+DPDK = attrs.evolve(
+    PCI_HUB,
+    name="dpdk",
+    memory=1536,
+    cpu="Nehalem",
+    arguments=("intel_iommu=on", "hugepages=160"),
+    setup=("mkdir -p /dev/hugepages", "mount -t hugetlbfs hugetlbfs /dev/hugepages"),
+)
+"""The same for DPDK, which wants SSE4.2 and huge pages."""
+
 _INTEL = ("e1000,addr=0x10", "e1000e,addr=0x11")
 _VIRTIO = "virtio-net-pci,disable-legacy=on,iommu_platform=on,addr=0x12"
 
@@ -165,6 +175,7 @@ NETMAP = Kind(
 KINDS = {
     kind.name: kind
     for kind in (
-        *(PLAIN, PCI, BARE_PCI, PCI_HUB, WIRED_PCI, WIRED_BARE_PCI, XEN, NETMAP),
+        *(PLAIN, PCI, BARE_PCI, PCI_HUB, WIRED_PCI, WIRED_BARE_PCI),
+        *(DPDK, XEN, NETMAP),
     )
 }
