@@ -12,7 +12,7 @@ from pathlib import Path
 from typing_extensions import Self
 
 from rumphyper.host.netif import Netif
-from rumphyper.link import open_link
+from rumphyper.link import Link, open_link
 from rumphyper.link.e1000 import E1000Link
 from rumphyper.pci import Address, bind
 from tests.vm.pci import SYSFS, eventually
@@ -110,7 +110,7 @@ def on_the_wire(frames: list[bytes]) -> list[bytes]:
     return [frame.ljust(SHORTEST, b"\0") for frame in frames]
 
 
-def receive(link: E1000Link, count: int, timeout: float = 20.0) -> list[bytes]:
+def receive(link: Link, count: int, timeout: float = 20.0) -> list[bytes]:
     """So many frames of ours, without what else is on the wire, or fewer."""
     kind = LOCAL_EXPERIMENTAL.to_bytes(2, "big")
     frames: list[bytes] = []
