@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import logging
 import shutil
 import socket
@@ -33,7 +32,7 @@ from rumphyper.host.netns import enter_new
 from rumphyper.link import open_link
 
 from .harness import Row, compile_c, interleave, skipped
-from .spaces import packet_socket, quieten, rows_of_child
+from .spaces import packet_socket, print_rows, quieten, rows_of_child
 
 FRAMES = 500
 """Frames of one turn: as many as the queue of a TAP holds by default."""
@@ -85,8 +84,7 @@ def run(quick: bool) -> Iterator[Row]:
 
 def inside(quick: bool) -> None:
     """Enter a namespace, measure, and print each row as a line of JSON."""
-    for row in _rows(quick):
-        print(json.dumps(row.as_dict()), flush=True)
+    print_rows(_rows(quick))
 
 
 def _rows(quick: bool) -> Iterator[Row]:

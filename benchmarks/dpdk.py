@@ -13,22 +13,17 @@ its mbufs; *payload* writes other octets into each frame, which C does in place.
 from __future__ import annotations
 
 import ctypes
-import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import rumphyper
 from rumphyper.dpdk.bpf import Program
 from rumphyper.dpdk.bpfrun import Attached
 from rumphyper.dpdk.calls import Burst
 from rumphyper.dpdk.forward import Forwarder
 from rumphyper.dpdk.queues import Mbufs
-from rumphyper.errors import HostError, RumphyperError
+from rumphyper.errors import RumphyperError
 from rumphyper.host.netns import enter_new
 from rumphyper.link.dpdk import open_dpdk
 from rumphyper.link.dpdk_link import DpdkLink
@@ -36,6 +31,7 @@ from rumphyper.link.dpdk_link import DpdkLink
 from . import dpdk_start
 from .dpdk_start import flags
 from .harness import Row, compile_c, interleave, skipped
+from .spaces import print_rows, rows_of_child
 
 BURSTS = (32, 64, 256, 512)
 SWAP = 256
@@ -123,36 +119,15 @@ double transmit(int to, struct rte_mempool *pool, const char *frame, int size,
 }
 """
 
-CHILD = """
-import importlib, sys
-from rumphyper.cli import bench
-name = bench._package().__name__
-importlib.import_module(name + ".dpdk").inside(sys.argv[1] == "quick")
-"""
-
 
 def run(quick: bool) -> Iterator[Row]:
     """Yield a row for each of `CASES`, measured in a process of its own."""
-    folder = str(Path(rumphyper.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, "quick" if quick else "full"],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            yield Row(**json.loads(line))
-    if child.returncode:
-        raise HostError("bench dpdk", f"its process ended with {child.returncode}")
+    yield from rows_of_child("dpdk", quick)
 
 
 def inside(quick: bool) -> None:
     """Enter a namespace, measure, and print each row as a line of JSON."""
-    for row in rows(31 if quick else 201):
-        print(json.dumps(row.as_dict()), flush=True)
+    print_rows(rows(31 if quick else 201))
 
 
 def rows(runs: int) -> Iterator[Row]:

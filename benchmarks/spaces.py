@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import rumphyper
@@ -42,6 +42,12 @@ def rows_of_child(bench: str, quick: bool) -> Iterator[Row]:
     if child.returncode:
         cause = f"its process ended with {child.returncode}"
         raise HostError(f"bench {bench}", cause)
+
+
+def print_rows(rows: Iterable[Row]) -> None:
+    """Print what a benchmark measures in the child, a line of JSON each."""
+    for row in rows:
+        print(json.dumps(row.as_dict()), flush=True)
 
 
 def packet_socket() -> socket.socket:

@@ -10,24 +10,19 @@ the thread's CPU time: other processes then disturb less.
 from __future__ import annotations
 
 import ctypes
-import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import rumphyper
-from rumphyper.errors import HostError, RumphyperError
+from rumphyper.errors import RumphyperError
 from rumphyper.host.netif import Netif
 from rumphyper.host.netns import enter_new
 from rumphyper.link import open_link
 from rumphyper.link.tap_link import TapLink
 
 from .harness import Row, compile_c, interleave, skipped
+from .spaces import packet_socket, print_rows, quieten, rows_of_child
 
 SIZES = (64, 1500)
 FRAMES = 500
@@ -72,13 +67,6 @@ double drain(int fd, long size, long count)
 }
 """
 
-CHILD = """
-import importlib, sys
-from rumphyper.cli import bench
-name = bench._package().__name__
-importlib.import_module(name + ".tap").inside(sys.argv[1] == "quick")
-"""
-
 
 def cases() -> Iterator[tuple[str, str, int]]:
     """How frames are moved, which way, and their size."""
@@ -93,26 +81,12 @@ def run(quick: bool) -> Iterator[Row]:
 
     The namespace needs a process of its own, which prints the rows.
     """
-    folder = str(Path(rumphyper.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, "quick" if quick else "full"],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            yield Row(**json.loads(line))
-    if child.returncode:
-        raise HostError("bench tap", f"its process ended with {child.returncode}")
+    yield from rows_of_child("tap", quick)
 
 
 def inside(quick: bool) -> None:
     """Enter a namespace, measure, and print each row as a line of JSON."""
-    for row in _rows(quick):
-        print(json.dumps(row.as_dict()), flush=True)
+    print_rows(_rows(quick))
 
 
 def _rows(quick: bool) -> Iterator[Row]:
@@ -139,10 +113,8 @@ def _case(library: ctypes.CDLL, io: str, direction: str, size: int, runs: int) -
         return skipped("tap", case, str(error))
     assert isinstance(link, TapLink)
     # Nothing of the kernel's own shall be among the frames.
-    quiet = Path(f"/proc/sys/net/ipv6/conf/{NAME}/disable_ipv6")
-    with link, Netif() as netif, _packet_socket() as source:
-        if quiet.exists():
-            quiet.write_text("1")
+    with link, Netif() as netif, packet_socket() as source:
+        quieten(NAME)
         assert netif.tx_queue_length(NAME) >= FRAMES
         netif.set_up(NAME)
         frame = b"\2\0\0\0\0\1\2\0\0\0\0\2" + LOCAL_EXPERIMENTAL
@@ -162,12 +134,6 @@ def _case(library: ctypes.CDLL, io: str, direction: str, size: int, runs: int) -
             runs,
             more_is_better=False,
         )
-
-
-def _packet_socket() -> socket.socket:
-    source = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    source.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
-    return source
 
 
 Turns = tuple[Callable[[], float], Callable[[], float]]

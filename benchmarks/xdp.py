@@ -16,24 +16,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
-import rumphyper
-from rumphyper.errors import HostError, RumphyperError
+from rumphyper.errors import RumphyperError
 from rumphyper.host.netns import enter_new
 from rumphyper.link.xdp import open_xdp
 from rumphyper.link.xdp_link import XdpLink
 from rumphyper.ring.xdp import Ring
 
 from .harness import Row, compile_c, interleave, skipped
+from .spaces import print_rows, quieten, rows_of_child
 
 CASES = ("transmit 64", "transmit 1500", "transmit one 64", "receive count 64",
          "drain count 64")  # fmt: skip
@@ -124,13 +120,6 @@ double drain(struct ring *rx, struct ring *fill, uint32_t chunk, uint32_t batch,
 }
 """
 
-CHILD = """
-import importlib, sys
-from rumphyper.cli import bench
-name = bench._package().__name__
-importlib.import_module(name + ".xdp").inside(sys.argv[1] == "quick")
-"""
-
 
 class CRing(ctypes.Structure):
     """The peer's struct ring."""
@@ -149,26 +138,12 @@ def run(quick: bool) -> Iterator[Row]:
 
     The namespace needs a process of its own, which prints the rows.
     """
-    folder = str(Path(rumphyper.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, "quick" if quick else "full"],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            yield Row(**json.loads(line))
-    if child.returncode:
-        raise HostError("bench xdp", f"its process ended with {child.returncode}")
+    yield from rows_of_child("xdp", quick)
 
 
 def inside(quick: bool) -> None:
     """Enter a namespace, measure, and print each row as a line of JSON."""
-    for row in _rows(quick):
-        print(json.dumps(row.as_dict()), flush=True)
+    print_rows(_rows(quick))
 
 
 def _rows(quick: bool) -> Iterator[Row]:
@@ -228,9 +203,7 @@ class _Side(contextlib.ExitStack):
         self.callback(subprocess.run, ["ip", "link", "delete", near], check=True)
         try:
             for end in (near, far):
-                quiet = Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6")
-                if quiet.exists():  # nothing of the kernel's shall come between
-                    quiet.write_text("1")
+                quieten(end)  # nothing of the kernel's shall come between
                 subprocess.run(["ip", "link", "set", end, "up"], check=True)
             self.link: XdpLink = self.enter_context(open_xdp(near))
             self.far: XdpLink = self.enter_context(open_xdp(far, receive=False))
