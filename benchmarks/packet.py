@@ -23,6 +23,8 @@ from pathlib import Path
 
 import rumphyper
 from rumphyper.errors import HostError, RumphyperError
+from rumphyper.host.ifreq import IFF_RUNNING
+from rumphyper.host.netif import Netif
 from rumphyper.host.netns import enter_new
 from rumphyper.link.packet import Io, PacketLink, open_packet
 from rumphyper.link.packet_abi import PACKET_IGNORE_OUTGOING, SOL_PACKET
@@ -200,6 +202,12 @@ def _make_pair(opened: contextlib.ExitStack) -> None:
         if quiet.exists():
             quiet.write_text("1")
         subprocess.run(["ip", "link", "set", end, "up"], check=True)
+    with Netif() as netif:  # until the kernel has noticed that both are up
+        for _ in range(1000):
+            if all(netif.flags(end) & IFF_RUNNING for end in (NEAR, FAR)):
+                break
+            time.sleep(0.005)
+    time.sleep(0.01)  # the flag is set a little before the queue is
 
 
 def _socket(interface: str, protocol: int) -> socket.socket:

@@ -204,6 +204,19 @@ def test_the_host_behind_the_wire_pings_a_station(mode: str) -> None:
 
 
 @isolated
+def test_another_namespace() -> None:
+    with (
+        host("near", "eth0", []) as there,
+        open_near() as link,
+        open_xdp("eth0", netns=there.pid) as far,
+    ):
+        assert "xdp" in there.run("ip", "link", "show", "eth0")
+        for one, two in ((link, far), (far, link)):
+            assert one.send([frame(b"across")] * 3) == 3
+            assert gather(two, 3) == [frame(b"across")] * 3
+
+
+@isolated
 def test_several_queues_and_those_that_are_left_to_the_host() -> None:
     """veth's queues: what goes out by one comes in by the same."""
     veth(queues=3)

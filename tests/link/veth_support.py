@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 from rumphyper.errors import LinkClosedError, LinkEndedError
+from rumphyper.host.ifreq import IFF_RUNNING
+from rumphyper.host.netif import Netif
 from rumphyper.link import Link
 from tests.judges import tool
-from tests.link.tap_support import ip
+from tests.link.tap_support import ip, until
 from tests.namespace import other_namespace
 
 
@@ -22,6 +25,17 @@ def veth(near: str = "near", far: str = "far", *, queues: int = 1) -> None:
     ip("link", "add", near, *many, "type", "veth", "peer", "name", far, *many)
     for name in (near, far):
         ip("link", "set", name, "up")
+    running(near, far)
+
+
+def running(*names: str) -> None:
+    """Wait until the kernel has noticed that both ends of a pair are up.
+
+    It does so some time after, and before that drops what is sent by a queue.
+    """
+    with Netif() as netif:
+        assert until(lambda: all(netif.flags(n) & IFF_RUNNING for n in names))
+    time.sleep(0.01)  # the flag is set a little before the queue is
 
 
 class Host:
@@ -64,6 +78,7 @@ def host(near: str, far: str, addresses: Sequence[str]) -> Iterator[Host]:
             there.run("ip", "address", "add", address, "dev", far, *more)
         there.run("ip", "link", "set", far, "up")
         ip("link", "set", near, "up")
+        running(near)
         yield there
     finally:
         os.close(stop)
