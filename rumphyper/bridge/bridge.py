@@ -13,7 +13,8 @@ from rumphyper.bridge import shortcut
 from rumphyper.bridge.express import Express
 from rumphyper.bridge.loops import LoopWatch
 from rumphyper.bridge.modes import Learning, make_mode
-from rumphyper.bridge.port import BATCH, Port, Report
+from rumphyper.bridge.outlet import Report
+from rumphyper.bridge.port import BATCH, Port
 from rumphyper.bridge.settings import Settings
 from rumphyper.bridge.waiting import Watch
 from rumphyper.errors import LinkstrError
