@@ -73,6 +73,7 @@ class Writer:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self._octets = memory()
         self._layout = pool.eal.dpdk.layout
         self._start = self._layout["rte_mbuf.data_off"]
         self._heads: dict[int, bytes] = {}
@@ -101,7 +102,7 @@ class Writer:
         self, mbufs: Sequence[int], frames: Sequence[bytes], sizes: Sequence[int]
     ) -> None:
         """Fill an mbuf for each frame, all of which fit into one."""
-        octets, start = memory(), self._start
+        octets, start = self._octets, self._start
         size = sizes[0]
         if sizes.count(size) == len(sizes):
             first = self._head_for(size)
@@ -113,6 +114,12 @@ class Writer:
             whole = self._head_for(size) + frame
             octets[at + start : at + start + len(whole)] = whole
 
+    def write_one(self, at: int, frame: bytes) -> None:
+        """Fill one mbuf; frames that are sent one by one would feel a loop."""
+        whole = self._head_for(len(frame)) + frame
+        at += self._start
+        self._octets[at : at + len(whole)] = whole
+
     def _head_for(self, size: int) -> bytes:
         head = self._heads.get(size)
         if head is None:
@@ -121,7 +128,7 @@ class Writer:
 
     def write_chain(self, mbufs: Sequence[int], frame: Buffer) -> None:
         """Spread one frame over as many mbufs as it needs."""
-        octets, room = memory(), self.pool.room
+        octets, room = self._octets, self.pool.room
         view = memoryview(frame).cast("B")
         for number, at in enumerate(mbufs):
             part = view[number * room : (number + 1) * room]

@@ -156,6 +156,11 @@ class TxQueue:
         """Send frames that each fit into one mbuf; return how many were taken."""
         self._filled = None
         done, count, size = 0, len(frames), len(self.mbufs.array)
+        if count == 1:
+            if not self.alloc(1):
+                return 0
+            self.writer.write_one(self.mbufs.array[0], frames[0])
+            return self.transmit(1)
         while done < count:
             want = min(size, count - done)
             got = self.alloc(want)

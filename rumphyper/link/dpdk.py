@@ -28,6 +28,9 @@ CACHE = 250
 """mbufs that each thread keeps of a pool for receiving."""
 
 SPIN = 0.00005
+FCS = 4
+"""Octets behind a frame, which some devices write into mbufs."""
+
 HOST_SIDE = ("net_tap",)
 """Drivers whose port has the address of the host's interface, not of ours."""
 
@@ -146,7 +149,11 @@ def _shape(linkstr: str, port: Port, wishes: Wishes) -> tuple[Queues, int]:
         if count > most:
             cause = f"{name}={count}, and {its.driver} has {most}"
             raise LinkstrError(linkstr, cause, "take fewer")
-    longest = (wishes.mtu or ETHER_MTU) + ETHER_HEADER + VLAN_TAG + 4
+    most = min(its.max_mtu, its.max_frame - ETHER_HEADER - FCS)
+    if wishes.mtu and not its.min_mtu <= wishes.mtu <= most:
+        cause = f"mtu={wishes.mtu}, and {its.driver} has {its.min_mtu} to {most}"
+        raise LinkstrError(linkstr, cause, "choose one of those")
+    longest = (wishes.mtu or ETHER_MTU) + ETHER_HEADER + VLAN_TAG + FCS
     room = wishes.buffer or max(ROOM, longest)
     rx = tx = 0
     if room < longest:

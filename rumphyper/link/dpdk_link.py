@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby, takewhile
 from typing import Any, TypeVar, cast
 
 from typing_extensions import Buffer
@@ -15,7 +16,7 @@ from rumphyper.dpdk.eal import Eal
 from rumphyper.dpdk.pool import Pool
 from rumphyper.dpdk.port import Port
 from rumphyper.dpdk.queues import RxQueue, TxQueue
-from rumphyper.errors import LinkEndedError
+from rumphyper.errors import HostError, LinkEndedError
 from rumphyper.link.base import BATCH, ETHER_HEADER, Link
 from rumphyper.link.dpdk_feed import Feed
 from rumphyper.link.dpdk_wait import Wait
@@ -32,7 +33,7 @@ class DpdkLink(Link):
 
     Frames go out by the first transmit queue and come from all receive queues in
     turn. ``counters.dropped`` counts what the device had no mbuf or descriptor
-    for, as of the last look at `stats`.
+    for, as of the last look at `stats`, or of the end.
     """
 
     def __init__(
@@ -121,6 +122,9 @@ class DpdkLink(Link):
     def stats(self) -> dict[str, int]:
         """The port's own counters; what it dropped goes into `counters`, too."""
         self.check_open()
+        return self._count_dropped()
+
+    def _count_dropped(self) -> dict[str, int]:
         stats = self.port.stats()
         self.counters.dropped = stats["imissed"] + stats["rx_nombuf"]
         return stats
@@ -187,10 +191,18 @@ class DpdkLink(Link):
         return self.tx[0]
 
     def _send_long(self, queue: TxQueue, frames: Sequence[bytes]) -> int:
-        for number, frame in enumerate(frames):
-            if not queue.send_long(frame):
-                return number
-        return len(frames)
+        """Send a batch in which some frames need several mbufs."""
+        taken = 0
+        for long, some in groupby(frames, lambda one: len(one) > self.tx_pool.room):
+            run = list(some)
+            if long:
+                went = sum(takewhile(bool, map(queue.send_long, run)))
+            else:
+                went = queue.send(run, list(map(len, run)))
+            taken += went
+            if went < len(run):
+                break
+        return taken
 
     def _check_there(self) -> None:
         """Raise LinkEndedError when the device has been removed."""
@@ -300,5 +312,7 @@ class DpdkLink(Link):
         with self._held:  # the port is closed even if it cannot be stopped
             for queue in self.rx:
                 queue.drain(self.tx_pool.count)
+            with contextlib.suppress(HostError):  # it may be gone
+                self._count_dropped()
             self._attached.close()
             self._stop()
