@@ -28,6 +28,7 @@ from rumphyper.link.packet_ring import RingBox
 from rumphyper.link.packet_socket import check_interface, drops, open_socket
 from rumphyper.link.sizes import sizes_of, total
 from rumphyper.link.station import station
+from rumphyper.link.surplus import Surplus
 from rumphyper.link.tap_io import StrangeBufferError, check_types, octets_of
 from rumphyper.link.waiter import Waiter
 from rumphyper.net.ethernet import VLAN
@@ -58,6 +59,8 @@ class PacketLink(Link):
             held.callback(end.close)
             self._waiter = Waiter(end.fileno())
             held.callback(self._waiter.close)
+            self._surplus = Surplus(end.fileno())
+            held.callback(self._surplus.close)
             self._out = Outbox(end.fileno(), self.max_frame)
             held.callback(self._out.close)
             self._in: Inbox | RingBox
@@ -138,6 +141,8 @@ class PacketLink(Link):
             raise ValueError("limit is the number of frames, at least 1")
         with self.rx_lock:
             self.check_open()
+            if self._surplus:
+                return self._surplus.take(limit)
             frames = self._look(limit, views)
             deadline = None if timeout is None else time.monotonic() + timeout
             left = timeout
@@ -146,6 +151,9 @@ class PacketLink(Link):
                 frames = self._look(limit, views)
                 if deadline is not None:
                     left = max(0.0, deadline - time.monotonic())
+            if len(frames) > limit:  # some were several in one
+                self._surplus.put(frames[limit:])
+                frames = frames[:limit]
             return frames
 
     def _look(self, limit: int, views: bool) -> Sequence[Buffer]:
@@ -173,7 +181,7 @@ class PacketLink(Link):
     def fileno(self) -> int:
         """Readable when `recv` would not wait."""
         self.check_open()
-        return self._waiter.fd
+        return self._surplus.fileno()
 
     # -- errors and the end --------------------------------------------------
 

@@ -28,10 +28,14 @@ from rumphyper.errors import (
 from rumphyper.host.netif import Netif
 from rumphyper.link import open_link
 from rumphyper.link.packet import PacketLink, open_packet
+from rumphyper.link.packet_abi import PACKET_VNET_HDR, SOL_PACKET
 from rumphyper.net.stack import Stack
+from rumphyper.net.vnet import HEADER
 from tests.judges import tool
 from tests.link.tap_support import (
+    HOSTS,
     MOST,
+    OURS,
     arrivals,
     frame,
     gather,
@@ -215,6 +219,41 @@ def test_joined_segments_and_missing_checksums_are_put_right(io: str) -> None:
         for carrier in carriers:
             carrier.join(10)
             assert not carrier.is_alive()
+
+
+@both
+@pytest.mark.parametrize("views", [False, True])
+@isolated
+def test_no_more_frames_than_asked_for_when_one_was_several(
+    io: str, views: bool
+) -> None:
+    scapy = pytest.importorskip("scapy.all")
+    ether = scapy.Ether(dst=HOSTS.hex(":"), src=OURS.hex(":"))
+    head = ether / scapy.IP(src="10.0.0.1", dst="10.0.0.2") / scapy.TCP(flags="A")
+    octets = bytes(head / (bytes(range(250)) * 40))
+    header = HEADER.pack(1, 1, 54, 1000, 34, 16)  # ten segments in one
+    veth()
+    with open_near(io) as link, packet_socket("far") as there:
+        fd = link.fileno()
+        there.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        few = [frame(bytes([number])) for number in range(3)]
+        for one in (bytes(10) + few[0], header + octets, bytes(10) + few[1]):
+            there.send(one)
+        assert select.select([fd], [], [], 5)[0] == [fd]
+        time.sleep(0.05)
+        found: list[bytes] = []
+        while len(found) < 12:
+            assert select.select([fd], [], [], 5)[0] == [fd]
+            some = link.recv_views(3, 5) if views else link.recv(3, timeout=5)
+            assert 1 <= len(some) <= 3
+            found += map(bytes, some)
+        assert (found[0], found[11]) == (few[0], few[1])
+        assert b"".join(one[54:] for one in found[1:11]) == octets[54:]
+        assert link.counters.received == 12
+        assert link.recv(timeout=0) == []
+        assert select.select([fd], [], [], 0)[0] == []
+        there.send(bytes(10) + few[2])
+        assert link.recv(timeout=5) == [few[2]]
 
 
 @both
