@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 
 AF_XDP = 44
+SO_SNDBUFFORCE = 32
 SOL_XDP = 283
 
 MMAP_OFFSETS = 1

@@ -75,6 +75,12 @@ class QueueSocket:
             if error.errno in (errno.ENOBUFS, errno.ENOMEM):
                 remedy = "raise the limit of locked memory (ulimit -l), or " + remedy
             raise from_oserror(error, f"umem of {self._linkstr}", remedy) from None
+        # Room for all of the ring, or frames would wait in it for the next send.
+        room = counts[abi.TX_RING] * 2 * chunk
+        try:
+            self.end.setsockopt(socket.SOL_SOCKET, abi.SO_SNDBUFFORCE, room)
+        except OSError:  # not of the first user namespace's root
+            self.end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
         with contextlib.suppress(OSError):  # Linux before 6.17 has 32
             self._set(abi.MAX_TX_BUDGET, BUDGET.to_bytes(4, sys.byteorder))
 
@@ -129,7 +135,8 @@ class QueueSocket:
                 raise self._unbound(number, queue)
             time.sleep(0.01)
         said = self.end.getsockopt(abi.SOL_XDP, abi.OPTIONS, 4)
-        self.zero_copy = bool(said[0] & abi.OPTIONS_ZEROCOPY)
+        flags = int.from_bytes(said, sys.byteorder)
+        self.zero_copy = bool(flags & abi.OPTIONS_ZEROCOPY)
 
     def _unbound(self, number: int, queue: int) -> RumphyperError:
         thing = f"queue {queue} of {self._linkstr}"
