@@ -29,6 +29,7 @@ from rumphyper.link import Link, open_link
 from rumphyper.net.pinger import Pinger
 from rumphyper.net.stack import Stack
 from rumphyper.xen import Xenstore, domain_kind
+from rumphyper.xen.operations import Operations
 
 from .harness import Row, interleave, skipped
 
@@ -103,14 +104,13 @@ def _sides(stack: contextlib.ExitStack) -> tuple[Side, Side]:
     """Both vifs, connected and with addresses."""
     for number in (OURS, THEIRS):
         stack.enter_context(_vif(number))
-    drivers = Path("/sys/bus/xen/drivers/vif")
-    _until(lambda: len(list(drivers.glob(f"vif-1[{OURS % 10}{THEIRS % 10}]"))) == 2)
+    with Xenstore() as store:
+        states = [f"{BACK}/{number}/state" for number in (OURS, THEIRS)]
+        _until(lambda: all(store.get(path) == "4" for path in states))
+    Path("/sys/bus/xen/drivers/vif/unbind").write_text(f"vif-{OURS}")
     (interface,) = Path(f"/sys/bus/xen/devices/vif-{THEIRS}/net").iterdir()
     _quiet(interface.name)
     _ip("link", "set", interface.name, "up")
-    with Xenstore() as store:
-        _until(lambda: store.get(f"{BACK}/{OURS}/state") == "4")
-    (drivers / "unbind").write_text(f"vif-{OURS}")
     front = stack.enter_context(open_link(f"xen:vif/{OURS}"))
     peer = stack.enter_context(open_link(f"packet:{interface.name}"))
     sides = Side(front, OURS), Side(peer, THEIRS)
@@ -131,13 +131,15 @@ def _vif(handle: int) -> Iterator[None]:
     both = {"mac": f"00:16:3e:00:10:{handle:02x}", "handle": f"{handle}", "state": "1"}
     ours = {"frontend": front, "frontend-id": "0", "online": "1", "script": "none"}
     ours["hotplug-status"] = "connected"
+    theirs = {"backend": back, "backend-id": "0"}
+
+    def write(inside: Operations) -> None:
+        for folder, keys in ((back, ours), (front, theirs)):
+            for key, value in {**keys, **both}.items():
+                inside.write(f"{folder}/{key}", value)
+
     with Xenstore() as store:
-        for folder, keys in (
-            (back, {**ours, **both}),
-            (front, {"backend": back, "backend-id": "0", **both}),
-        ):
-            for key, value in keys.items():
-                store.write(f"{folder}/{key}", value)
+        store.transact(write)
         try:
             yield
         finally:

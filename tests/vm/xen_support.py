@@ -18,6 +18,7 @@ from rumphyper.link import Link, open_link
 from rumphyper.link.xen import XenBack, XenFront
 from rumphyper.net.stack import Stack
 from rumphyper.xen import Xenstore
+from rumphyper.xen.operations import Operations
 from tests.vm.marker import BUSYBOX, KERNEL
 from tests.vm.modules import contents
 
@@ -74,24 +75,26 @@ def load(module: str) -> None:
 
 
 @contextlib.contextmanager
-def vif(handle: int = 0, *, mac: str = MAC, bare: bool = False) -> Iterator[int]:
+def vif(handle: int = 0, *, mac: str = MAC) -> Iterator[int]:
     """The keys of a vif between dom0 and itself, as a toolstack writes them.
 
-    The kernel's netback serves it, unless it is not loaded; ``bare`` makes the
-    front end's keys only.
+    The kernel's netback serves it, unless it is not loaded.
     """
     front, back = f"{FRONT}/{handle}", f"{BACK}/{handle}"
+    both = {"mac": mac, "handle": f"{handle}", "state": "1"}
+    ours = {"frontend": front, "frontend-id": "0", "online": "1", "script": "none"}
+    ours["hotplug-status"] = "connected"
+    theirs = {"backend": back, "backend-id": "0"}
+
+    def write(inside: Operations) -> None:
+        """All at once: a driver that finds one end without the other gives up."""
+        for folder, keys in ((back, ours), (front, theirs)):
+            inside.remove(folder)
+            for key, value in {**keys, **both}.items():
+                inside.write(f"{folder}/{key}", value)
+
     with Xenstore() as store:
-        store.remove(front)
-        store.remove(back)
-        if not bare:
-            keys = {"frontend": front, "mac": mac, "script": "none", "state": "1"}
-            keys |= {"frontend-id": "0", "online": "1", "handle": f"{handle}"}
-            for key, value in {**keys, "hotplug-status": "connected"}.items():
-                store.write(f"{back}/{key}", value)
-        keys = {"backend": back, "backend-id": "0", "mac": mac, "state": "1"}
-        for key, value in {**keys, "handle": f"{handle}"}.items():
-            store.write(f"{front}/{key}", value)
+        store.transact(write)
         try:
             yield handle
         finally:
