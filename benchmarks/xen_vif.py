@@ -23,7 +23,7 @@ from pathlib import Path
 
 import attrs
 
-from rumphyper.errors import LinkClosedError, UnsupportedError
+from rumphyper.errors import UnsupportedError
 from rumphyper.host.netns import within
 from rumphyper.link import Link, open_link
 from rumphyper.net.pinger import Pinger
@@ -237,7 +237,8 @@ def _tcp(side: Side) -> float:
         inside = ("netns", "exec", NETNS, "ip")
         _ip(*inside, "link", "set", "rhbench0", "address", side.link.mac.hex(":"), "up")
         _ip(*inside, "addr", "add", f"{side.here}/24", "dev", "rhbench0")
-        mover = threading.Thread(target=_move, args=(side.link, tap))
+        over = threading.Event()
+        mover = threading.Thread(target=_move, args=(side.link, tap, over))
         mover.start()
         try:
             address = side.there, PORT
@@ -253,17 +254,16 @@ def _tcp(side: Side) -> float:
                 seconds = time.perf_counter() - start
                 sender.join()
         finally:
-            tap.close()
+            over.set()
             mover.join()
     return OCTETS / seconds / 1e6
 
 
-def _move(link: Link, tap: Link) -> None:
-    """Move frames both ways until the TAP is closed."""
-    with contextlib.suppress(LinkClosedError, ValueError):
-        while True:
-            select.select([link, tap], [], [], 0.5)
-            for source, target in ((link, tap), (tap, link)):
-                left = source.recv(timeout=0)
-                while left:
-                    left = left[target.send(left) :]
+def _move(link: Link, tap: Link, over: threading.Event) -> None:
+    """Move frames both ways."""
+    while not over.is_set():
+        select.select([link, tap], [], [], 0.1)
+        for source, target in ((link, tap), (tap, link)):
+            left = source.recv(timeout=0)
+            while left and not over.is_set():
+                left = left[target.send(left) :]
