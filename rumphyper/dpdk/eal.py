@@ -41,6 +41,7 @@ class Eal:
         self.dpdk: Dpdk = dpdk()
         self.lib = self.dpdk.lib
         self.options = options
+        self.closed = False
         self.pid = os.getpid()
         self.lock = threading.RLock()
         """Held by who changes devices: DPDK's control functions are not for two."""
@@ -62,7 +63,6 @@ class Eal:
             shutil.rmtree(self._runtime, ignore_errors=True)
             raise
         self._local.registration = self  # EAL's main thread needs none
-        self.closed = False
 
     def _start(self) -> None:
         words = [word.encode() for word in self.arguments]
@@ -114,16 +114,17 @@ class Eal:
 
     def close(self) -> None:
         """Close all that is open, and EAL. Idempotent; nothing in a forked child."""
+        if os.getpid() != self.pid:
+            return
+        for close in reversed(list(self.closing)):  # which take locks of their own
+            with contextlib.suppress(RumphyperError):
+                close()
         with self.lock:
-            if self.closed or os.getpid() != self.pid:
-                return
-            for close in reversed(list(self.closing)):
-                with contextlib.suppress(RumphyperError):
-                    close()
-            self.closed = True
-            self.lib.rte_eal_cleanup()
-            self.log.close()
-            shutil.rmtree(self._runtime, ignore_errors=True)
+            if not self.closed:
+                self.closed = True
+                self.lib.rte_eal_cleanup()
+                self.log.close()
+                shutil.rmtree(self._runtime, ignore_errors=True)
 
 
 class _Registration:

@@ -27,7 +27,7 @@ class Log:
 
     def __init__(self, dpdk: Dpdk) -> None:
         self._dpdk = dpdk
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._rest = b""
         self._recent: deque[str] = deque(maxlen=KEPT)
         self._reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -56,17 +56,18 @@ class Log:
         with self._lock:
             if self._reader < 0:
                 return False
+            over = False
             with contextlib.suppress(BlockingIOError):
                 while part := os.read(self._reader, 1 << 16):
                     self._rest += part
-                return False
+                over = True
             *lines, self._rest = self._rest.split(b"\n")
             for line in lines:
                 text = line.decode(errors="replace").strip()
                 if text:
                     self._recent.append(text)
                     LOGGER.info("%s", text)
-            return True
+            return not over
 
     def forget(self) -> None:
         """Start anew with what is kept to explain a failure."""

@@ -98,7 +98,7 @@ def open_dpdk(
         check_pci(device.name)
     running = eal(device.name if device.bus == "pci" else "")
     running.enter()
-    with contextlib.ExitStack() as held:
+    with running.lock, contextlib.ExitStack() as held:
         port = Port(running, _number(running, device, held))
         if port.number in running.in_use:
             cause = f"port {port.number} is in use already"
@@ -114,17 +114,17 @@ def open_dpdk(
         if wanted is not None and not promiscuous:
             port.mac = wanted
         its = None if port.info.driver in HOST_SIDE or not any(port.mac) else port.mac
-        link = DpdkLink(
+        here, its_mtu = wanted or station(linkstr, its), port.mtu or ETHER_MTU
+        return DpdkLink(
             linkstr,
             port,
             pools,
             held.pop_all(),
             queues=(queues.rx, queues.tx),
-            mac=wanted or station(linkstr, its),
-            mtu=port.mtu or ETHER_MTU,
+            mac=here,
+            mtu=its_mtu,
             spin=spin,
         )
-    return link
 
 
 def _number(running: Eal, device: Device, held: contextlib.ExitStack) -> int:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Sequence
-from itertools import groupby, takewhile
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from typing_extensions import Buffer
 
 from rumphyper.dpdk.bpf import Program
 from rumphyper.dpdk.bpfrun import Attached
-from rumphyper.dpdk.eal import Eal
 from rumphyper.dpdk.pool import Pool
 from rumphyper.dpdk.port import Port
 from rumphyper.dpdk.queues import RxQueue, TxQueue
-from rumphyper.errors import HostError, LinkEndedError
-from rumphyper.link.base import BATCH, ETHER_HEADER, Link
+from rumphyper.errors import HostError
+from rumphyper.link.base import BATCH
 from rumphyper.link.dpdk_feed import Feed
-from rumphyper.link.dpdk_wait import Wait
-from rumphyper.link.tap_io import OCTET_TYPES, octets_of
+from rumphyper.link.dpdk_send import Sender
+from rumphyper.link.dpdk_wait import LONGEST, Wait
 
 T = TypeVar("T")
 
-KEEPERS = ("net_ring",)
-"""Drivers that hand mbufs on to a receiver, who may write into them."""
 
-
-class DpdkLink(Link):
+class DpdkLink(Sender):
     """One DPDK port with all its queues.
 
     Frames go out by the first transmit queue and come from all receive queues in
@@ -52,10 +48,8 @@ class DpdkLink(Link):
 
         It does so even when this fails.
         """
-        super().__init__(linkstr, mac, mtu)
-        self.port = port
-        self.rx_pool, self.tx_pool = pools
-        self._eal: Eal = port.eal
+        super().__init__(linkstr, port, pools[1], mac, mtu)
+        self.rx_pool = pools[0]
         self._held = held
         self._counts = queues
         self._turn = 0
@@ -64,27 +58,26 @@ class DpdkLink(Link):
         self.rx: list[RxQueue] = []
         """The receive queues, while the port is started."""
 
-        self.tx: list[TxQueue] = []
-        """The transmit queues, while the port is started."""
-
+        self._visitors: set[int] = set()
+        self._wait = Wait(port, queues[0], spin)
+        held.callback(self._wait.close)
         try:
             self.start()
-            self._wait = Wait(port, queues[0], spin)
         except BaseException:
             self._closed = True
             held.close()
             raise
-        held.callback(self._wait.close)
         self._eal.closing.append(self.close)
 
     # -- starting and stopping -------------------------------------------------
 
     def start(self) -> None:
         """Let frames pass again after `stop`. Raises HostError."""
-        with self.rx_lock, self.tx_lock:
+        with self._visit(), self.tx_lock:
             self.check_open()
             if not self.port.started:
                 self.port.start()
+                self._wait.attach()
                 rx, tx = self._counts
                 self.rx = [RxQueue(self.port, queue) for queue in range(rx)]
                 self.tx = [TxQueue(self.port, q, self.tx_pool) for q in range(tx)]
@@ -94,11 +87,33 @@ class DpdkLink(Link):
 
         Frames that `recv_views` has lent are not valid any more.
         """
-        with self.rx_lock, self.tx_lock:
+        with self._visit(), self.tx_lock:
             self.check_open()
             self._stop()
 
+    @contextlib.contextmanager
+    def _visit(self) -> Iterator[None]:
+        """Hold the receiver's lock, which one who waits lets go of for this."""
+        me = threading.get_ident()
+        self._visitors.add(me)
+        try:
+            with self.rx_lock:
+                self._visitors.discard(me)
+                yield
+        finally:
+            self._visitors.discard(me)
+
+    def _step_aside(self) -> None:
+        """Let those have the receiver's lock that ask for it."""
+        self.rx_lock.release()
+        try:
+            while self._visitors and not self._closed:
+                time.sleep(LONGEST)
+        finally:
+            self.rx_lock.acquire()
+
     def _stop(self) -> None:
+        self._wait.detach()
         for receiver in self.rx:
             receiver.close()
         for sender in self.tx:
@@ -111,7 +126,7 @@ class DpdkLink(Link):
 
         Raises HostError when it refuses the program.
         """
-        with self.rx_lock:
+        with self._visit():
             self.check_open()
             self._attached.close()
             if program is not None:
@@ -128,90 +143,6 @@ class DpdkLink(Link):
         stats = self.port.stats()
         self.counters.dropped = stats["imissed"] + stats["rx_nombuf"]
         return stats
-
-    # -- sending -----------------------------------------------------------------
-
-    def send(self, frames: Sequence[Buffer]) -> int:
-        """Put a batch into the port's queue; copies are made.
-
-        Fewer than all where the queue is full or no mbuf is free. Raises
-        FrameError, LinkClosedError, HostError (the device is gone).
-        """
-        if not OCTET_TYPES.issuperset(map(type, frames)):
-            frames = [octets_of(frame) for frame in frames]
-        octets = cast("Sequence[bytes]", frames)
-        sizes = list(map(len, octets))
-        if not sizes:
-            return 0
-        longest = max(sizes)
-        if min(sizes) < ETHER_HEADER or longest > self.max_frame:
-            self.check_frames(octets)
-        with self.tx_lock:
-            if (queue := self._sender()) is None:
-                return 0
-            if longest <= self.tx_pool.room:
-                taken = queue.send(octets, sizes)
-            else:
-                taken = self._send_long(queue, octets)
-            if not taken:
-                self._check_there()
-            counters = self.counters
-            counters.sent += taken
-            if taken == len(sizes):
-                counters.sent_bytes += sum(sizes)
-            else:
-                counters.sent_bytes += sum(sizes[:taken])
-            return taken
-
-    def generate(self, frame: bytes, limit: int) -> int:
-        """Send ``frame`` up to ``limit`` times; return how often.
-
-        The mbufs are filled once, and hold the frame when they come back: meant to
-        be called again and again with the same frame. Raises as `send` does.
-        """
-        self.check_frames([frame])
-        if self.port.info.driver in KEEPERS or len(frame) > self.tx_pool.room:
-            return self.send([frame] * limit)
-        with self.tx_lock:
-            if (queue := self._sender()) is None:
-                return 0
-            taken = queue.generate(frame, limit)
-            if not taken:
-                self._check_there()
-            self.counters.sent += taken
-            self.counters.sent_bytes += taken * len(frame)
-            return taken
-
-    def _sender(self) -> TxQueue | None:
-        """The queue to send by; None while the port is stopped."""
-        self.check_open()
-        if not self.tx:
-            return None
-        self._eal.enter()
-        return self.tx[0]
-
-    def _send_long(self, queue: TxQueue, frames: Sequence[bytes]) -> int:
-        """Send a batch in which some frames need several mbufs."""
-        taken = 0
-        for long, some in groupby(frames, lambda one: len(one) > self.tx_pool.room):
-            run = list(some)
-            if long:
-                went = sum(takewhile(bool, map(queue.send_long, run)))
-            else:
-                went = queue.send(run, list(map(len, run)))
-            taken += went
-            if went < len(run):
-                break
-        return taken
-
-    def _check_there(self) -> None:
-        """Raise LinkEndedError when the device has been removed."""
-        number = self.port.number
-        lib = self._eal.lib
-        gone = not lib.rte_eth_dev_is_valid_port(number)
-        if gone or lib.rte_eth_dev_is_removed(number):
-            cause = "the port is gone: its device was removed"
-            raise LinkEndedError(self.linkstr, cause, "open it again")
 
     # -- receiving ---------------------------------------------------------------
 
@@ -250,6 +181,8 @@ class DpdkLink(Link):
             try:
                 while not found:
                     wait.pause(left)
+                    if self._visitors:
+                        self._step_aside()
                     self.check_open()
                     found = self._look(frames, limit)
                     if not found:
@@ -286,11 +219,11 @@ class DpdkLink(Link):
         return []
 
     def fileno(self) -> int:
-        """Readable when `recv` would not wait.
+        """Readable when `recv` would not wait; another one after `start`.
 
         Where the driver has no interrupts a thread begins to look for frames.
         """
-        with self.rx_lock:
+        with self._visit():
             self.check_open()
             if self._wait.fd >= 0:
                 return self._wait.fd

@@ -17,6 +17,9 @@ from rumphyper.link.waiter import Waiter
 SHORTEST, LONGEST = 0.00005, 0.001
 """Seconds of sleep where there are no interrupts."""
 
+ASIDE = 0.1
+"""Seconds after which a receiver looks whether somebody else wants the port."""
+
 
 class Wait:
     """How one reader waits. ``spin`` is in seconds, how long it asks at first."""
@@ -25,18 +28,29 @@ class Wait:
         self._port = port
         self._queues = range(queues)
         self._spin = spin
-        self.fd = _interrupt_fd(port) if queues == 1 else -1
+        # It is never readable, and stands in where there are no interrupts.
+        self._idle = os.eventfd(0, os.EFD_CLOEXEC)
+        self._waiter = Waiter(self._idle)
+        self.fd = -1
         """The interrupt's descriptor, or -1 where there is none."""
 
-        # One that is never readable stands in where there are no interrupts.
-        self._idle = -1 if self.fd >= 0 else os.eventfd(0, os.EFD_CLOEXEC)
-        self._is_event = self.fd >= 0 and "eventfd" in os.readlink(
-            f"/proc/self/fd/{self.fd}"
-        )
-        self._waiter = Waiter(max(self.fd, self._idle))
+        self._is_event = False
         self._until = 0.0
         self._pause = SHORTEST
         self._armed = False
+
+    def attach(self) -> None:
+        """Use the port's interrupt, once the port has been started."""
+        if len(self._queues) == 1:
+            self.fd = _interrupt_fd(self._port)
+        if self.fd >= 0:
+            self._waiter.fd = self.fd
+            place = os.readlink(f"/proc/self/fd/{self.fd}")
+            self._is_event = "eventfd" in place
+
+    def detach(self) -> None:
+        """Do without it: a port that is stopped may close it."""
+        self.fd, self._waiter.fd = -1, self._idle
 
     def begin(self) -> None:
         """Start to wait: nothing was there at the first look."""
@@ -54,7 +68,7 @@ class Wait:
         elif not self._armed:
             self._switch(True)  # and look once more: something may have come
         else:
-            self._waiter.wait(left)
+            self._waiter.wait(ASIDE if left is None else min(ASIDE, left))
             if self._is_event:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self.fd)
@@ -62,7 +76,7 @@ class Wait:
 
     def end(self) -> None:
         """Nobody waits any more."""
-        if self._armed:
+        if self._armed and self.fd >= 0:
             self._switch(False)
 
     def _switch(self, on: bool) -> None:
@@ -78,11 +92,9 @@ class Wait:
         self._waiter.wake()
 
     def close(self) -> None:
-        """Free what waiting needs. Idempotent."""
+        """Free what waiting needs; nobody may wait any more."""
         self._waiter.close()
-        if self._idle >= 0:
-            os.close(self._idle)
-            self._idle = -1
+        os.close(self._idle)
 
 
 def _interrupt_fd(port: Port) -> int:

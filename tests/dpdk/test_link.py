@@ -230,3 +230,18 @@ def test_stopped_and_started_again() -> None:
         assert link.send([frame(b"again")]) == 1
         assert link.recv(timeout=1) == [frame(b"again")]
         check_pools(link)
+
+
+@alone
+def test_a_receiver_that_waits_for_ever_does_not_hold_up_a_stop() -> None:
+    with open_dpdk("net_ring0") as link:
+        got: list[list[bytes]] = []
+        thread = threading.Thread(target=lambda: got.append(link.recv()))
+        thread.start()
+        for _ in range(3):
+            time.sleep(0.02)
+            link.stop()
+            link.start()
+        link.send([frame(b"there")])
+        thread.join(5)
+        assert got == [[frame(b"there")]]

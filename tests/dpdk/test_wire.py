@@ -52,6 +52,11 @@ def test_a_receiver_sleeps_until_the_tap_has_a_frame() -> None:
         assert time.process_time() - start < 0.25
         there.send(frame(bytes(50)))
         assert link.recv(timeout=5) == [frame(bytes(50))]
+        link.stop()
+        link.start()
+        with packet_socket("dtap0") as anew:
+            anew.send(frame(bytes(51)))
+        assert gather(link, 1) == [frame(bytes(51))]
 
 
 @needs_thunks
