@@ -7,9 +7,11 @@ to the second, where the host kernel drops them on receipt. The C peer reads and
 writes the same descriptors, one frame at a time; scapy's bridge has two TAPs of
 its own.
 
-A bridge does not know on which side the next frame comes. The bare C loop does,
-and asks nobody; the one of the cases ``polled`` waits by poll(2) for both sides
-before each frame, as a program has to that reads and writes one at a time.
+``tap to tap`` is a patch, which looks at frames as little as C does; the cases
+``learning`` look where each goes. No bridge knows on which side the next frame
+comes. The bare C loop does, and asks nobody; the one of the cases ``polled`` waits
+by poll(2) for both sides before each frame, as a program has to that reads and
+writes one at a time.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from rumphyper.bridge import Bridge, Settings
+from rumphyper.bridge.settings import Mode
 from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.host.netif import Netif
 from rumphyper.host.netns import enter_new
@@ -43,9 +46,11 @@ LOCAL_EXPERIMENTAL = bytes.fromhex("88b5")
 
 CASES = (
     "tap to tap 64",
-    "tap to tap 64 polled",
     "tap to tap 1500",
-    "tap to tap 1500 polled",
+    "learning 64",
+    "learning 1500",
+    "learning 64 polled",
+    "learning 1500 polled",
     "shmif to tap 1500",
     "scapy",
 )
@@ -104,7 +109,9 @@ def _rows(quick: bool) -> Iterator[Row]:
 
 def _case(case: str, runs: int) -> Row:
     with contextlib.ExitStack() as held:
-        taps = held.enter_context(_tap_to_tap(1500 if "1500" in case else 64))
+        mode: Mode = "learn" if "learning" in case else "patch"
+        size = 1500 if "1500" in case else 64
+        taps = held.enter_context(_tap_to_tap(size, mode))
         if case == "scapy":
             ours, peer = taps[0], "scapy's bridge_and_sniff"
             theirs, runs = held.enter_context(_scapy(64)), max(5, runs // 20)
@@ -126,9 +133,9 @@ def frame(size: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _bridge(*linkstrs: str) -> Iterator[Bridge]:
-    """A learning bridge that knows that the target is behind its second link."""
-    with Bridge(linkstrs, Settings(loop_check=0)) as bridge:
+def _bridge(mode: Mode, *linkstrs: str) -> Iterator[Bridge]:
+    """A bridge that knows, if it learns, that the target is behind its second link."""
+    with Bridge(linkstrs, Settings(mode, loop_check=0)) as bridge:
         for linkstr in linkstrs:
             scheme, _, name = linkstr.partition(":")
             if scheme == "tap":
@@ -153,9 +160,10 @@ Taps = tuple[Turn, tuple[Callable[[], None], int, int]]
 
 
 @contextlib.contextmanager
-def _tap_to_tap(size: int) -> Iterator[Taps]:
+def _tap_to_tap(size: int, mode: Mode) -> Iterator[Taps]:
     octets = frame(size)
-    with _bridge("tap:bench0", "tap:bench1") as bridge, packet_socket() as source:
+    names = "tap:bench0", "tap:bench1"
+    with _bridge(mode, *names) as bridge, packet_socket() as source:
         source.bind(("bench0", 0))
         first, second = (port.link for port in bridge.ports)
         assert first is not None
@@ -183,7 +191,7 @@ def _shmif_to_tap(size: int) -> Iterator[Turn]:
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="rumphyper-bench-", dir=place) as folder:
         bus = f"shmif:{folder}/bus"
-        with _bridge(bus, "tap:bench2") as bridge, open_link(bus) as source:
+        with _bridge("patch", bus, "tap:bench2") as bridge, open_link(bus) as source:
             batch = [frame(size)] * FRAMES
 
             def turn() -> float:

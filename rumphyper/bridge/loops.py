@@ -26,7 +26,7 @@ ASSISTANCE = bytes.fromhex("cf0000000000")
 NO_FUNCTION = bytes(4)
 """Skip count and a function that none is: whoever reads it does nothing."""
 
-LISTEN = 1.0
+LISTEN = 0.25
 """Seconds after a probe in which it is looked for, at most."""
 
 PATIENCE = (2.0, 8.0)
