@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -35,6 +35,7 @@ VERBS = {
     "pci": "list, bind and look into PCI devices",
     "extcap": "links as interfaces of Wireshark",
     "bench": "run the benchmarks",
+    "completion": "a script that lets a shell complete all this",
     "pack": "write one file that runs on any host with Python",
 }
 
@@ -82,14 +83,14 @@ def _fill_standard_streams() -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
-def _main(words: list[str]) -> int:
+def build_parser(loaded: Container[str]) -> argparse.ArgumentParser:
+    """The command line; of the verbs that are ``loaded`` with their arguments."""
     parser = argparse.ArgumentParser(
         prog="rumphyper",
         description="NetBSD rump kernel hypercalls and network back ends in Python.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    chosen = next((word for word in words if not word.startswith("-")), None)
     for verb, summary in VERBS.items():
         child = verbs.add_parser(
             verb,
@@ -97,15 +98,24 @@ def _main(words: list[str]) -> int:
             description=summary,
             conflict_handler="resolve",  # a verb may have a -h of its own
         )
-        if verb == chosen:  # the other verbs' modules stay unloaded
+        if verb in loaded:
             command = cast(Command, import_module(f"rumphyper.cli.{verb}"))
             command.configure(child)
+            child.set_defaults(run=command.run)
+    return parser
+
+
+def _main(words: list[str]) -> int:
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    parser = build_parser(
+        {chosen} if chosen else ()
+    )  # the other verbs' modules stay unloaded
     verb = parser.prog
     try:
         try:
             args = parser.parse_args(words)
             verb = f"{parser.prog} {args.verb}"
-            status = command.run(args)
+            status: int = args.run(args)
         finally:
             sys.stdout.flush()  # here it can still be told that it failed
     except RumphyperError as error:
