@@ -2,7 +2,7 @@
 
 Python runs a zip file with a ``__main__.py`` (PEP 441). Beside the sources lies the
 byte code of the Python that packs, so that the same version starts without
-compiling; another one reads the sources. The same sources give the same file.
+compiling; another one reads the sources.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ sys.exit(main())
 """
 
 STAMP = 315_619_200
-"""Every file's time, 1980-01-02: a zip file knows nothing before 1980."""
+"""Every file's time, 1980-01-02: some installations have files from before 1980,
+which a zip file cannot say."""
 
 
 def pack(target: Path) -> int:
