@@ -338,6 +338,8 @@ def test_what_is_lost_is_counted(io: str) -> None:
     with open_near(io, buffer=small) as link, packet_socket("far") as there:
         for number in range(count):
             there.send(frame(number.to_bytes(4, "big") * 300))
+            if number % 100 == 99:
+                time.sleep(0.002)  # the kernel's own backlog holds a thousand
         time.sleep(0.05)
         found = gather(link, count, timeout=0.2)
         assert 0 < len(found) < count
@@ -489,7 +491,7 @@ def test_many_threads_of_one_link(io: str) -> None:
         sent = [frame(number.to_bytes(4, "big")) for number in range(total)]
         for start in range(0, total, 50):
             assert there.send(sent[start : start + 50]) == 50
-            assert until(lambda: start - len(found) < 1000)  # noqa: B023
+            assert until(lambda: start - len(found) < 500)  # noqa: B023
         assert until(lambda: len(found) == total)
         link.close()
         for taker in takers:
