@@ -11,18 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import rumphyper
-from rumphyper.errors import HostError, RumphyperError
+from rumphyper.errors import RumphyperError
 from rumphyper.host.ifreq import IFF_RUNNING
 from rumphyper.host.netif import Netif
 from rumphyper.host.netns import enter_new
@@ -30,6 +25,7 @@ from rumphyper.link.packet import Io, PacketLink, open_packet
 from rumphyper.link.packet_abi import PACKET_IGNORE_OUTGOING, SOL_PACKET
 
 from .harness import Row, compile_c, interleave, skipped
+from .spaces import print_rows, quieten, rows_of_child
 
 CASES: tuple[tuple[Io, str, int], ...] = (
     ("mmsg", "send", 64),
@@ -117,39 +113,18 @@ double drain(int fd, long size, long count)
 }
 """
 
-CHILD = """
-import importlib, sys
-from rumphyper.cli import bench
-name = bench._package().__name__
-importlib.import_module(name + ".packet").inside(sys.argv[1] == "quick")
-"""
-
 
 def run(quick: bool) -> Iterator[Row]:
     """Yield a row for each of `CASES`.
 
     The namespace needs a process of its own, which prints the rows.
     """
-    folder = str(Path(rumphyper.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, "quick" if quick else "full"],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            yield Row(**json.loads(line))
-    if child.returncode:
-        raise HostError("bench packet", f"its process ended with {child.returncode}")
+    yield from rows_of_child("packet", quick)
 
 
 def inside(quick: bool) -> None:
     """Enter a namespace, measure, and print each row as a line of JSON."""
-    for row in _rows(quick):
-        print(json.dumps(row.as_dict()), flush=True)
+    print_rows(_rows(quick))
 
 
 def _rows(quick: bool) -> Iterator[Row]:
@@ -198,9 +173,7 @@ def _make_pair(opened: contextlib.ExitStack) -> None:
     subprocess.run(ip, check=True)
     opened.callback(subprocess.run, ["ip", "link", "delete", NEAR], check=True)
     for end in (NEAR, FAR):
-        quiet = Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6")
-        if quiet.exists():
-            quiet.write_text("1")
+        quieten(end)
         subprocess.run(["ip", "link", "set", end, "up"], check=True)
     with Netif() as netif:  # until the kernel has noticed that both are up
         for _ in range(1000):
