@@ -27,7 +27,7 @@ PATIENCE = 5.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments: Wireshark's, and two for people."""
-    job = parser.add_mutually_exclusive_group(required=True)
+    job = parser.add_mutually_exclusive_group()
     job.add_argument("--install", nargs="?", const="", metavar="FOLDER",
         help="let Wireshark find this program (default: in your own "
         "extcap folder)")  # fmt: skip
@@ -67,6 +67,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.capture:
         return _capture(args)
+    if not (args.extcap_dlts or args.extcap_config):
+        if args.extcap_capture_filter is None:
+            cause = "nothing is asked for"
+            raise UnsupportedError("rumphyper extcap", cause, "try --install")
+        if args.extcap_capture_filter:  # is it a good one? Silence is a yes
+            print("links have no capture filters: use a display filter")
+        return 0
     interface = args.extcap_interface
     if interface != sentences.ANY:
         sentences.linkstr_of(interface, None)  # it can be one

@@ -15,7 +15,7 @@ import pytest
 from rumphyper.cli import shells
 from rumphyper.cli.main import VERBS, build_parser
 from rumphyper.cli.tree import Argument, Command, read
-from tests.cli.command import TIMEOUT, run
+from tests.cli.command import ROOT, TIMEOUT, run
 from tests.judges import tool
 
 TREE = read(build_parser(VERBS))
@@ -181,3 +181,11 @@ def test_fish_knows_every_option_and_verb(folder: Path) -> None:
     assert fish(folder, "rumphyper dump --format ") == {"pcap", "pcapng"}
     assert {"shmif:"} <= fish(folder, "rumphyper dump sh")
     assert {"bus", "buses/"} <= fish(folder, "rumphyper dump -w bu")
+
+
+@pytest.mark.parametrize("shell", shells.SHELLS)
+def test_the_command_of_the_page(folder: Path, shell: str) -> None:
+    """They print what the other tests have tried."""
+    page = (ROOT / "docs" / "completion.md").read_text()
+    [command] = re.findall(rf"`rumphyper (completion {shell}) > ", page)
+    assert run(*command.split()).stdout == (folder / shell).read_text()

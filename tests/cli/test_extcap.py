@@ -77,7 +77,7 @@ def test_tshark_lists_and_captures_a_bus_that_somebody_has_open(home: Path) -> N
         listed = shark("-D").stdout
         assert f"shmif:{bus} (rumphyper: shared-memory bus)" in listed
         assert captured(link, "-i", f"shmif:{bus}") == LENGTHS
-    assert f"shmif:{bus}" not in shark("-D").stdout
+    assert f"shmif:{bus}" not in run("extcap", "--extcap-interfaces").stdout
 
 
 def test_tshark_captures_on_a_link_that_is_named_in_an_option(home: Path) -> None:
@@ -145,11 +145,12 @@ def test_interfaces_of_the_host_are_listed_and_captured() -> None:
     os.close(reader)
 
 
-def test_every_listed_interface_has_link_types_and_options(home: Path) -> None:
+def test_a_listed_interface_has_link_types_and_options(home: Path) -> None:
     listed = run("extcap", "--extcap-interfaces").stdout
     names = re.findall(r"^interface \{value=(.*?)\}", listed, re.MULTILINE)
-    assert names
-    for name in names:
+    assert names[0] == "rumphyper"
+    assert len(names) > 1  # lo, at least
+    for name in names[:2]:
         one = f"--extcap-interface={name}"
         dlt = run("extcap", "--extcap-dlts", one).stdout
         assert dlt == "dlt {number=1}{name=EN10MB}{display=Ethernet}\n"
@@ -200,6 +201,42 @@ def test_what_cannot_be_captured_is_said_where_wireshark_shows_it(home: Path) ->
     assert "use a display filter" in fails(*capture, "packet:lo", *words)
     assert not (home / "f").exists()
     assert "no interface is named" in fails("extcap", "--extcap-dlts")
+
+
+def test_wireshark_asks_whether_a_capture_filter_is_good() -> None:
+    """Whatever is said means no."""
+    words = ("extcap", "--extcap-interface=rumphyper", "--extcap-capture-filter")
+    assert run(*words, "").stdout == ""
+    assert "use a display filter" in run(*words, "tcp").stdout
+    assert "nothing is asked for" in fails("extcap")
+
+
+def test_the_examples_of_the_page(home: Path) -> None:
+    """tshark's commands as they stand there, for as many frames as are sent."""
+    page = (ROOT / "docs" / "wireshark.md").read_text()
+    commands = re.findall(r"^tshark .*?(?=  |$)", page, re.MULTILINE)
+    assert len(commands) == 3
+    with bus_of(home / "bus") as link:
+        for command in commands:
+            first, *words = command.replace("/tmp/bus", f"{home}/bus").split()
+            assert first == "tshark"
+            if words == ["-D"]:
+                assert f"shmif:{home}/bus" in shark(*words).stdout
+            else:
+                assert captured(link, *words) == LENGTHS
+        [pipe] = re.findall(r"`rumphyper (dump .*?) \| wireshark -k -i -`", page)
+        words = pipe.replace("LINKSTR", f"shmif:{home}/bus").split()
+        # the bus keeps what was sent: there is something to see from the start
+        with subprocess.Popen(argv(*words), cwd=ROOT, stdout=subprocess.PIPE) as dump:
+            done = subprocess.run(
+                [tool("tshark"), "-i", "-", "-c", "3", "-Tfields", "-eframe.len"],
+                stdin=dump.stdout, capture_output=True, text=True, timeout=TIMEOUT,
+                check=True,
+            )  # fmt: skip
+            assert dump.stdout is not None
+            dump.stdout.close()
+            assert dump.wait(TIMEOUT) == 0
+        assert done.stdout.split() == [str(n) for n in LENGTHS]
 
 
 def test_names_that_the_protocol_cannot_say() -> None:
