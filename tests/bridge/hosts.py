@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import socket
 import subprocess
 import threading
@@ -42,17 +43,16 @@ class Host:
         """The words that run a command there."""
         return [tool("nsenter"), "-t", str(self.pid), "-n", *words]
 
-    def ping(self, other: Host, count: int) -> str:
-        """What ping(8) says of the other host."""
-        words = ("ping", "-c", str(count), "-i", "0.05", "-W", "5", other.address)
+    def answers(self, other: Host, count: int, seconds: int = 20) -> int:
+        """How many pings of ``count`` or more the other host answers in time."""
+        limits = ("-c", str(count), "-w", str(seconds), "-i", "0.05")
+        words = ("ping", *limits, other.address)
         done = subprocess.run(
             self.command(*words), capture_output=True, text=True, check=False
         )
-        return done.stdout
-
-    def reaches(self, other: Host) -> bool:
-        """Whether the other host answers sooner or later: who is new takes time."""
-        return any(" 1 received" in self.ping(other, 1) for _ in range(5))
+        found = re.search(r" (\d+) received", done.stdout)
+        assert found is not None, done
+        return int(found[1])
 
 
 @contextlib.contextmanager

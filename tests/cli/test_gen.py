@@ -109,14 +109,14 @@ def test_progress_and_rates_that_are_not_held(tmp_path: Path) -> None:
     done = run("gen", "tx", bus, "-R", "900M", *words)
     assert done.returncode == 0
     lines = done.stderr.splitlines()
-    assert len(lines) >= 3
+    assert lines
     for name in ("frames", "now_per_s", "mean_per_s", "done_percent", "left_s"):
         assert f"{name} " in lines[-1]
     assert "asked_per_s 900,000,000, rate_held no" in done.stdout
     done = run("gen", "tx", bus, *words, "--json")
     assert done.stderr == ""
     *stats, summary = [json.loads(text) for text in done.stdout.splitlines()]
-    assert len(stats) >= 3
+    assert stats
     assert stats[0]["stats"]["frames"] > 0
     assert summary["rate_held"] is None
     assert summary["seconds"] >= 0.5
