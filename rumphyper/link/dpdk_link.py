@@ -192,7 +192,7 @@ class DpdkLink(Sender):
                         if left <= 0:
                             break
             finally:
-                wait.end()
+                wait.end(bool(found))
             return found
 
     def _look(self, frames: Callable[[RxQueue], list[T]], limit: int) -> list[T]:
@@ -221,11 +221,11 @@ class DpdkLink(Sender):
     def fileno(self) -> int:
         """Readable when `recv` would not wait; another one after `start`.
 
-        Where the driver has no interrupts a thread begins to look for frames.
+        Where the driver has no descriptor for it a thread begins to look for frames.
         """
         with self._visit():
             self.check_open()
-            if self._wait.fd >= 0:
+            if self._wait.always_on:
                 return self._wait.fd
             if self._feed is None:
                 self._feed = Feed(self.rx_lock, lambda: self._poll(RxQueue.copies))

@@ -2,13 +2,15 @@
 
 Who waits asks again and again for a moment. Then, where the driver has interrupts,
 it sleeps until there is one; elsewhere it sleeps for a moment that doubles up to
-a millisecond.
+a millisecond. An event of a card is only relied on once it has come: where the
+card has one vector for everything, EAL's own thread takes the events.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import time
 
 from rumphyper.dpdk.port import Port
@@ -35,6 +37,8 @@ class Wait:
         """The interrupt's descriptor, or -1 where there is none."""
 
         self._is_event = False
+        self._trusted = False
+        self._fired = False
         self._until = 0.0
         self._pause = SHORTEST
         self._armed = False
@@ -47,6 +51,12 @@ class Wait:
             self._waiter.fd = self.fd
             place = os.readlink(f"/proc/self/fd/{self.fd}")
             self._is_event = "eventfd" in place
+            self._trusted = not self._is_event
+
+    @property
+    def always_on(self) -> bool:
+        """Whether the descriptor is readable as long as there are frames."""
+        return self.fd >= 0 and not self._is_event
 
     def detach(self) -> None:
         """Do without it: a port that is stopped may close it."""
@@ -68,14 +78,18 @@ class Wait:
         elif not self._armed:
             self._switch(True)  # and look once more: something may have come
         else:
-            self._waiter.wait(ASIDE if left is None else min(ASIDE, left))
-            if self._is_event:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(self.fd)
+            longest = ASIDE if self._trusted else LONGEST
+            self._waiter.wait(longest if left is None else min(longest, left))
+            self._fired = self._is_event and _take_event(self.fd)
+            if self._fired:
+                self._trusted = True
             self._armed = False  # it masks itself
 
-    def end(self) -> None:
-        """Nobody waits any more."""
+    def end(self, found: bool) -> None:
+        """Nobody waits any more; whether there was a frame."""
+        if found and self._is_event and not self._fired:
+            self._trusted = False
+        self._fired = False
         if self._armed and self.fd >= 0:
             self._switch(False)
 
@@ -95,6 +109,17 @@ class Wait:
         """Free what waiting needs; nobody may wait any more."""
         self._waiter.close()
         os.close(self._idle)
+
+
+def _take_event(fd: int) -> bool:
+    """Whether an event has come; it is taken."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    if not poll.poll(0):
+        return False
+    with contextlib.suppress(BlockingIOError):  # EAL's own thread was faster
+        os.eventfd_read(fd)
+    return True
 
 
 def _interrupt_fd(port: Port) -> int:
