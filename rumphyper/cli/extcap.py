@@ -17,7 +17,7 @@ from pathlib import Path
 from rumphyper.cli.common import Stop
 from rumphyper.cli.dump import Shown, options, take_records, unblock
 from rumphyper.errors import LinkEndedError, RumphyperError, UnsupportedError
-from rumphyper.link import open_link
+from rumphyper.link import Link, open_link
 from rumphyper.link.pcapwrite import PcapWriter
 from rumphyper.wireshark import sentences
 
@@ -100,21 +100,11 @@ def _capture(args: argparse.Namespace) -> int:
 
     Whatever is on standard error Wireshark shows as an error: no summary.
     """
-    linkstr = sentences.linkstr_of(args.extcap_interface, args.linkstr)
     if args.fifo is None:
         raise UnsupportedError("--capture", "no --fifo is named", "name one")
-    if args.extcap_capture_filter:
-        raise UnsupportedError(
-            f"capture filter {args.extcap_capture_filter!r}",
-            "links have no capture filters",
-            "leave it empty, and use a display filter",
-        )
-    opening = options(linkstr)
-    if "from_start" in opening:
-        opening["from_start"] = args.from_start
     with contextlib.ExitStack() as cleanup:
         try:
-            link = cleanup.enter_context(open_link(linkstr, **opening))
+            link = cleanup.enter_context(_open(args))
         except RumphyperError:
             _end_later(args.fifo)
             raise
@@ -128,6 +118,21 @@ def _capture(args: argparse.Namespace) -> int:
         take, _wall = take_records(link)
         Shown().run(link, take, writer.send_records, stop, None)
     return 0
+
+
+def _open(args: argparse.Namespace) -> Link:
+    """Open the link that is meant, to be watched."""
+    linkstr = sentences.linkstr_of(args.extcap_interface, args.linkstr)
+    if args.extcap_capture_filter:
+        raise UnsupportedError(
+            f"capture filter {args.extcap_capture_filter!r}",
+            "links have no capture filters",
+            "leave it empty, and use a display filter",
+        )
+    opening = options(linkstr)
+    if "from_start" in opening:
+        opening["from_start"] = args.from_start
+    return open_link(linkstr, **opening)
 
 
 def _end_later(fifo: str) -> None:

@@ -192,9 +192,14 @@ def test_what_cannot_be_captured_is_said_where_wireshark_shows_it(home: Path) ->
     done = shark("-i", f"shmif:{home}/none", "-c", "1")
     assert done.returncode != 0
     assert "/none: No such file or directory" in done.stderr
+    done = shark("-i", f"shmif:{home}/none", "-f", "tcp", "-c", "1")
+    assert done.returncode != 0
+    assert "use a display filter" in done.stderr
     capture = ("extcap", "--capture", "--extcap-interface")
     assert "/none" in fails(*capture, f"shmif:{home}/none", "--fifo", home / "f")
-    assert "its option Link is empty" in fails(*capture, "rumphyper")
+    assert "its option Link is empty" in fails(
+        *capture, "rumphyper", "--fifo", home / "f"
+    )
     assert "unknown scheme 'nope'" in fails(*capture, "nope:1", "--fifo", home / "f")
     assert "no --fifo is named" in fails(*capture, "packet:lo")
     words = ("--fifo", home / "f", "--extcap-capture-filter", "tcp")
