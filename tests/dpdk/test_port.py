@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from pathlib import Path
 
@@ -105,3 +106,25 @@ def test_ports_that_eal_has_made() -> None:
     assert ports(running) == []
     with pytest.raises(HostError, match="there are none"):
         open_dpdk("0")
+
+
+@alone_in_namespace
+def test_frames_without_an_mbuf_are_dropped_and_counted() -> None:
+    """Somebody keeps what has been received; once it is back frames come."""
+    with open_dpdk(TAP, ring=64) as link, packet_socket("dtap0") as there:
+        (queue,) = link.rx
+        kept: list[int] = []
+        for _ in range(60):
+            for _ in range(50):
+                there.send(frame(bytes(50)))
+            while count := queue.receive(256):
+                kept += queue.mbufs.array[:count]
+                queue.held = 0
+            if link.stats()["rx_nombuf"]:
+                break
+        assert link.counters.dropped > 0
+        assert link.rx_pool.available == 0
+        array = (ctypes.c_uint64 * len(kept))(*kept)
+        link.port.eal.lib.rte_pktmbuf_free_bulk(array, len(kept))
+        there.send(frame(bytes(51)))  # behind what has waited meanwhile
+        assert until(lambda: frame(bytes(51)) in link.recv(256, timeout=0.1))
