@@ -57,7 +57,7 @@ class Rings(abc.ABC):
 
     def unbind(self, port: int) -> None:
         """Close a port, which the other side may have closed already."""
-        with contextlib.suppress(OSError, RumphyperError):
+        with contextlib.suppress(RumphyperError):
             self.events.unbind(port)
 
     def notify_both(self) -> None:
