@@ -132,7 +132,7 @@ def served() -> Iterator[XenBack]:
 def test_linux_netfront_pings_a_back_end_in_python(served: XenBack) -> None:
     with answering(served):
         for size in (64, 1472):
-            assert linux_pings(100, size)
+            assert linux_pings(30, size)
     assert served.counters.dropped == 0
 
 

@@ -28,7 +28,7 @@ require_rump()
 pytestmark = [pytest.mark.rump, pytest.mark.vm("xen", timeout=120)]
 
 PORT = 7003
-OCTETS = 3_000_000
+OCTETS = 1_000_000
 
 SCRIPT = f"""
 import zlib
