@@ -74,6 +74,9 @@ class Eal:
         if result < 0:
             raise self.failure("EAL", result, _remedy(self.options))
         self._argv = argv  # which EAL keeps pointers to
+        if not any(files for _, _, files in os.walk(self._runtime)):
+            # Nothing is shared with others: so a process that is killed leaves none.
+            shutil.rmtree(self._runtime, ignore_errors=True)
 
     def failure(self, thing: str, code: int, remedy: str = "") -> HostError:
         """The error for a function that returned ``code``, and what was logged.
