@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 
 from rumphyper.errors import HostError, LinkstrError
 from rumphyper.link.base import ETHER_MTU
 from rumphyper.link.station import station
-from rumphyper.link.xen_back import XenBack, make
+from rumphyper.link.xen_back import XenBack
 from rumphyper.link.xen_front import XenFront
 from rumphyper.link.xen_link import LONGEST_MTU, XenLink
 from rumphyper.ring.netif_abi import MOST_SLOTS, SLOTS
-from rumphyper.xen.bus import driver, number
+from rumphyper.xen.bus import driver, has_driver, number
 from rumphyper.xen.xenstore import Xenstore
 
 __all__ = ["XenBack", "XenFront", "open_xen"]
@@ -69,12 +70,13 @@ def open_xen(
         undo.callback(store.close)
         if back:
             domain, handle = (int(text) for text in back.groups())
-            own, other, made = _find_back(linkstr, store, domain, handle)
+            own, other, missing = _find_back(linkstr, store, domain, handle)
             undo.pop_all()
             station_mac = given or station(linkstr, None)
             link = XenBack(
-                linkstr, store, own, other, domain, station_mac, mtu, made=made
-            )
+                linkstr, store, own, other, domain, handle, station_mac, mtu,
+                missing=missing,
+            )  # fmt: skip
             with contextlib.ExitStack() as closing:
                 closing.callback(link.close)
                 link.begin()
@@ -119,16 +121,18 @@ def _find_front(linkstr: str, store: Xenstore, name: str) -> str:
 def _find_back(
     linkstr: str, store: Xenstore, domain: int, handle: int
 ) -> tuple[str, str, bool]:
-    """Both folders of a vif, and whether they were made here."""
+    """Both folders of a vif, and whether they have to be made."""
     us = number(store, "domid", 0x7FEF)
     own = f"{store.domain_path(us)}/backend/vif/{domain}/{handle}"
     _not_the_kernels(linkstr, "xen-backend", f"vif-{domain}-{handle}")
     front = store.get(f"{own}/frontend")
     if front is not None:
         return own, front, False
-    front = f"{store.domain_path(domain)}/device/vif/{handle}"
-    make(store, own, front, domain, handle)
-    return own, front, True
+    if has_driver("xen-backend", "vif"):
+        cause = "there is no such vif, and the kernel's xen-netback takes new ones"
+        remedy = "rmmod xen-netback, or have the vif made and unbind it from there"
+        raise HostError(linkstr, cause, remedy, errno.EBUSY)
+    return own, f"{store.domain_path(domain)}/device/vif/{handle}", True
 
 
 def _not_the_kernels(linkstr: str, bus: str, device: str) -> None:
@@ -136,4 +140,4 @@ def _not_the_kernels(linkstr: str, bus: str, device: str) -> None:
     if name is not None:
         cause = f"the kernel's driver has {device}"
         remedy = f"echo {device} > /sys/bus/{bus}/drivers/{name}/unbind"
-        raise HostError(linkstr, cause, remedy, 16)
+        raise HostError(linkstr, cause, remedy, errno.EBUSY)

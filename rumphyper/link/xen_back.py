@@ -27,23 +27,27 @@ class XenBack(XenLink):
         own: str,
         front: str,
         domain: int,
+        handle: int,
         mac: bytes,
         mtu: int,
         *,
-        made: bool,
+        missing: bool,
     ) -> None:
         """Take over ``store``, which is closed even when this fails.
 
-        ``made`` tells that the device's keys are ours to remove in the end.
+        ``missing`` tells that there are no keys of the vif yet: they are made by
+        `begin`, and removed in the end.
         """
         super().__init__(linkstr, store, own, front, mac, mtu)
-        self.domain = domain
-        self._made = made
+        self.domain, self.handle = domain, handle
+        self._missing = missing
         self._fresh = False
         """Whether the front end has been asked to begin anew, or has done so."""
 
     def begin(self) -> None:
         """Tell front ends what there is here."""
+        if self._missing:
+            make(self.store, self.own, self.other, self.domain, self.handle)
         features = ("rx-copy", "sg", "split-event-channels")
         for feature in features:
             self.store.write(f"{self.own}/feature-{feature}", 1)
@@ -88,7 +92,7 @@ class XenBack(XenLink):
             self.await_states((State.UNKNOWN, State.CLOSING, State.CLOSED), PARTING)
             self._disconnect()
         self._say(State.CLOSED)
-        if self._made:
+        if self._missing:
             self.store.remove(self.own)
             self.store.remove(self.other)
 

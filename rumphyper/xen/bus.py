@@ -73,3 +73,8 @@ def driver(kind: str, device: str) -> str | None:
     except OSError:
         return None
     return os.path.basename(link)
+
+
+def has_driver(kind: str, name: str) -> bool:
+    """Whether the kernel has a driver of a bus loaded, which takes new devices."""
+    return os.path.exists(f"/sys/bus/{kind}/drivers/{name}")

@@ -21,6 +21,7 @@ from rumphyper.errors import HostError, LinkClosedError, LinkEndedError, LinkErr
 from rumphyper.link import Link, open_link
 from rumphyper.net.pinger import Pinger
 from rumphyper.net.stack import Stack
+from rumphyper.xen import Xenstore
 from tests.vm.xen_cases import PORT, octets, serve
 from tests.vm.xen_support import (
     BACK,
@@ -240,6 +241,10 @@ def test_what_is_not_there_is_named() -> None:
         open_link("xen:vif/7")
     with vif(3), pytest.raises(HostError, match="no vif 7; there are 3"):
         open_link("xen:vif/7")
+    with pytest.raises(HostError, match="xen-netback takes new ones"):
+        open_link("xen:back/0/7")
+    with Xenstore() as store:
+        assert store.get(f"{BACK}/7") is None
     unload("xen-netback")
     with vif(), pytest.raises(LinkError, match="in the state INITIALISING, this side"):
         open_link("xen:vif/0", timeout=0.5)
