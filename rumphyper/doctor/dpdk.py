@@ -9,7 +9,7 @@ from rumphyper.doctor.finding import Finding
 from rumphyper.dpdk.arguments import free_hugepages
 from rumphyper.dpdk.drivers import libraries
 from rumphyper.dpdk.library import dpdk
-from rumphyper.errors import RumphyperError
+from rumphyper.errors import RumphyperError, UnsupportedError
 from rumphyper.pci.container import is_vfio
 from rumphyper.pci.sysfs import Sysfs
 from rumphyper.pci.uio import DRIVERS as UIO_DRIVERS
@@ -27,6 +27,8 @@ def check_dpdk() -> Finding:
     """Open the libraries and send a frame across a ring, in another process."""
     try:
         found = dpdk()
+    except UnsupportedError as error:
+        return Finding("dpdk", "unsupported", error.cause, error.remedy)
     except RumphyperError as error:
         return Finding("dpdk", "missing", error.cause, error.remedy)
     tried = subprocess.run(
@@ -37,7 +39,8 @@ def check_dpdk() -> Finding:
         check=False,
     )
     if tried.returncode:
-        last = (tried.stderr.strip().splitlines() or ["no word"])[-1]
+        silence = f"a trial ended with status {tried.returncode} and no word"
+        last = (tried.stderr.strip().splitlines() or [silence])[-1]
         cause = f"{found.version}: {last}"
         return Finding("dpdk", "unsupported", cause, "see docs/dpdk.md")
     parts = [

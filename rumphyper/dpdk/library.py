@@ -92,6 +92,9 @@ def dpdk() -> Dpdk:
     if architecture() != "x86_64":
         cause = f"the layouts on {architecture()} have not been verified"
         raise UnsupportedError("DPDK", cause, "use x86-64")
+    if not processor_suffices():
+        cause = "this processor has no SSE4.2, without which DPDK's code ends in SIGILL"
+        raise UnsupportedError("DPDK", cause, "in a guest, choose a newer CPU model")
     for number in sorted(LAYOUTS, reverse=True):
         try:
             eal = ctypes.CDLL(f"librte_eal.so.{number}")
@@ -105,6 +108,20 @@ def dpdk() -> Dpdk:
         cause = f"{', '.join(others)} is of a version whose layouts are not known"
         raise UnsupportedError("DPDK", cause, f"known are {KNOWN}")
     raise LibraryError("DPDK", "no librte_eal.so found", INSTALL)
+
+
+def processor_suffices(cpuinfo: str = "/proc/cpuinfo") -> bool:
+    """Whether the processor has what all builds for x86-64 use.
+
+    That is SSE4.2 (DPDK config/x86/meson.build), and the libraries use it as soon
+    as they are loaded. True where nothing tells.
+    """
+    try:
+        with open(cpuinfo, encoding="ascii", errors="replace") as lines:
+            flags = [line for line in lines if line.startswith("flags")]
+    except OSError:
+        return True
+    return all("sse4_2" in line.split() for line in flags)
 
 
 def installed() -> list[str]:
