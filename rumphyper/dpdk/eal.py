@@ -49,6 +49,9 @@ class Eal:
         self.closing: list[Callable[[], object]] = []
         """How to close what is open, which has to be done before EAL ends."""
 
+        self.cleans_up = True
+        """Whether `close` ends EAL itself, or leaves that to the process's end."""
+
         self.in_use: set[int] = set()
         """The numbers of ports that somebody has."""
 
@@ -125,7 +128,8 @@ class Eal:
         with self.lock:
             if not self.closed:
                 self.closed = True
-                self.lib.rte_eal_cleanup()
+                if self.cleans_up:
+                    self.lib.rte_eal_cleanup()
                 self.log.close()
                 shutil.rmtree(self._runtime, ignore_errors=True)
 
