@@ -83,6 +83,15 @@ def test_memif_between_two_processes(role: str, tmp_path: Path) -> None:
         if role == "server":
             os.write(tell, b"x")
         wait_for_peer(link)
+        # What is sent while the other end sets its rings up is lost.
+        probe = [frame(b"probe")]
+
+        def answered() -> bool:
+            return bool(link.send(probe) and link.recv(timeout=0.2))
+
+        assert until(answered, timeout=10)
+        while link.recv(timeout=0.2):
+            pass
         for _ in range(100):
             frames = [frame(chance.randbytes(chance.randint(0, 1500)))] * 3
             frames += [frame(chance.randbytes(1500)) for _ in range(61)]
