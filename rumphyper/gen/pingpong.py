@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from rumphyper.gen.latency import Latency
 from rumphyper.gen.numbered import Kind, Numbered, read_mark
+from rumphyper.gen.reports import NEVER, Reports
 from rumphyper.gen.sequence import Stream
 from rumphyper.link import Link
 from rumphyper.link.waiter import Stopper
 
 BATCH = 64
-NEVER = float("inf")
 FULL_PAUSE = 0.001
 """Seconds until a full link is offered a request again."""
 
@@ -61,12 +61,10 @@ class Ping:
         link = self._link
         begin = due = time.monotonic()
         end = begin + self._duration
-        next_show = NEVER if period is None else begin + period
+        reports = Reports(begin, period, show)
         while not stop.wanted:
             now = time.monotonic()
-            if now >= next_show:
-                show()
-                next_show = max(next_show + (period or 0), now)
+            reports.tell(now)
             sending = self.sent < self._count and now < end
             if sending and now >= due:
                 due = self._send(now, begin)
@@ -79,7 +77,9 @@ class Ping:
                     if self._answer(frame, arrived):
                         due = 0.0
             elif not busy:
-                until = min(next_show, min(due, end) if sending else self._given_up())
+                until = min(
+                    reports.next, min(due, end) if sending else self._given_up()
+                )
                 now = time.monotonic()
                 if not stop.wait(link.fileno(), min(max(0.0, until - now), 3600)):
                     return
@@ -181,11 +181,9 @@ class Pong:
         link = self._link
         now = time.monotonic()
         end = now + self._duration
-        next_show = NEVER if period is None else now + period
+        reports = Reports(now, period, show)
         while now < end and self.answered < self._count and not stop.wanted:
-            if now >= next_show:
-                show()
-                next_show = max(next_show + (period or 0), now)
+            reports.tell(now)
             frames = link.recv(int(min(BATCH, self._count - self.answered)), 0)
             replies = (reply(frame, link.mac) for frame in frames)
             answers = [answer for answer in replies if answer is not None]
@@ -194,7 +192,7 @@ class Pong:
                 self.answered += taken
                 self.unsent += len(answers) - taken
             if not frames and not busy:
-                until = min(end, next_show, now + 3600)
+                until = min(end, reports.next, now + 3600)
                 if not stop.wait(link.fileno(), max(0.0, until - now)):
                     return
             now = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from rumphyper.gen.numbered import Kind, read_alike, read_mark
+from rumphyper.gen.reports import NEVER, Reports
 from rumphyper.gen.sequence import Stream
 from rumphyper.link import Link
 from rumphyper.link.waiter import Stopper
@@ -18,8 +19,6 @@ MOST_STREAMS = 1024
 
 LINGER = 0.5
 """Seconds without a frame after all streams are over: late ones may come."""
-
-NEVER = float("inf")
 
 
 @attrs.define(eq=False)
@@ -77,12 +76,10 @@ class Receiver:
         link, received = self._link, self.received
         now = time.monotonic()
         end = now + self._duration
-        next_show = NEVER if period is None else now + period
+        reports = Reports(now, period, show)
         over = NEVER
         while now < end and received.frames < self._count and not stop.wanted:
-            if now >= next_show:
-                show()
-                next_show = max(next_show + (period or 0), now)
+            reports.tell(now)
             limit = int(min(BATCH, self._count - received.frames))
             frames = link.recv(limit, 0)
             if frames:
@@ -91,7 +88,7 @@ class Receiver:
             elif now >= over:
                 return
             elif not busy:
-                until = min(end, next_show, over, now + 3600)
+                until = min(end, reports.next, over, now + 3600)
                 if not stop.wait(link.fileno(), max(0.0, until - now)):
                     return
             now = time.monotonic()

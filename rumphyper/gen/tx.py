@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from rumphyper.gen.pace import Pace
+from rumphyper.gen.reports import NEVER, Reports
 from rumphyper.gen.sources import Source
 from rumphyper.link import Link
 from rumphyper.link.waiter import Stopper
@@ -24,8 +25,6 @@ END_GAP = 0.01
 
 KEPT = 0.99
 """The part of a rate that must be reached for it to count as kept."""
-
-NEVER = float("inf")
 
 
 @attrs.define(eq=False)
@@ -81,13 +80,10 @@ class Transmitter:
         sent = self.sent
         now = sent.begin = time.monotonic()
         end = now + self._duration
-        next_show = NEVER if period is None else now + period
+        reports = Reports(now, period, show)
         frames: Sequence[bytes] = ()
         while not stop.wanted and now < end:
-            if now >= next_show:
-                sent.seconds = now - sent.begin
-                show()
-                next_show = max(next_show + (period or 0), now)
+            reports.tell(now)
             if not frames:
                 frames = self._next(now)
             if frames:
