@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from rumphyper.gen.latency import Latency
 from rumphyper.gen.numbered import Kind, Numbered, read_mark
-from rumphyper.gen.reports import NEVER, Reports
+from rumphyper.gen.pace import NEVER
+from rumphyper.gen.reports import Reports
 from rumphyper.gen.sequence import Stream
 from rumphyper.link import Link
 from rumphyper.link.waiter import Stopper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-NEVER = float("inf")
+from rumphyper.gen.pace import NEVER
 
 
 class Reports:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from rumphyper.gen.pace import Pace
-from rumphyper.gen.reports import NEVER, Reports
+from rumphyper.gen.pace import NEVER, Pace
+from rumphyper.gen.reports import Reports
 from rumphyper.gen.sources import Source
 from rumphyper.link import Link
 from rumphyper.link.waiter import Stopper
