@@ -5,26 +5,27 @@ Facts: Linux drivers/xen/gntdev.c, include/uapi/xen/gntdev.h.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import struct
 from collections.abc import Sequence
 
-from rumphyper.errors import HostError
 from rumphyper.host.ioctl import ioctl
-from rumphyper.host.libc import address, from_oserror
+from rumphyper.host.libc import address
 from rumphyper.xen import abi
 from rumphyper.xen.nodes import GNTDEV, open_node
+from rumphyper.xen.pages import Pages
 
 REMEDY = "the other domain must have granted the page to this one"
 
 
-class MappedGrants:
+class MappedGrants(Pages):
     """Pages of ``domain``'s, by its grant references: ``memory``, until `close`.
 
     Raises HostError when one is not granted.
     """
+
+    _undo = abi.GNTDEV_UNMAP
 
     def __init__(
         self,
@@ -34,56 +35,16 @@ class MappedGrants:
         writable: bool = True,
         node: str = GNTDEV,
     ) -> None:
-        self._count = len(refs)
-        thing = f"grants {', '.join(map(str, refs))} of domain {domain}"
-        argument = bytearray(abi.MAP.pack(self._count, 0))
+        count = len(refs)
+        argument = bytearray(abi.MAP.pack(count, 0))
         argument += b"".join(abi.MAP_REF.pack(domain, ref) for ref in refs)
-        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        self._fd = open_node(node)
-        try:
-            ioctl(self._fd, abi.GNTDEV_MAP, argument, thing, REMEDY)
-            self._index = abi.MAP.unpack_from(argument)[1]
-            self.memory = mmap.mmap(
-                self._fd,
-                self._count * abi.PAGE,
-                mmap.MAP_SHARED,
-                protection,
-                offset=self._index,
-            )
-            """The pages, one after the other."""
-        except OSError as error:
-            os.close(self._fd)
-            raise from_oserror(error, thing, REMEDY) from None
-        except HostError:
-            os.close(self._fd)
-            raise
+        thing = f"grants {', '.join(map(str, refs))} of domain {domain}"
+        super().__init__(
+            node, abi.GNTDEV_MAP, argument, count, thing, REMEDY, writable=writable
+        )
 
-    def notify_unmap(self, place: int, port: int | None = None) -> None:
-        """Have the kernel tell the peer when this process unmaps, or dies.
-
-        It clears the octet at ``place``, and fires ``port`` when there is one.
-        """
-        action = abi.CLEAR_BYTE | (0 if port is None else abi.SEND_EVENT)
-        argument = abi.NOTIFY_UNMAP.pack(self._index + place, action, port or 0)
-        ioctl(self._fd, abi.UNMAP_NOTIFY, bytearray(argument), "unmap notification")
-
-    def close(self) -> None:
-        """Unmap the pages. Idempotent."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        with contextlib.suppress(BufferError):
-            self.memory.close()
-        with contextlib.suppress(HostError):
-            argument = bytearray(abi.DEALLOC.pack(self._index, self._count))
-            ioctl(fd, abi.GNTDEV_UNMAP, argument)
-        os.close(fd)
-
-    def __enter__(self) -> MappedGrants:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _read(self, argument: bytearray) -> int:
+        return int(abi.MAP.unpack_from(argument)[1])
 
 
 Piece = tuple[int, int, int, int]
