@@ -1,8 +1,8 @@
 """bench hypercalls: each mode of answering hypercalls beside the stock C ones.
 
-The same kernel with the same settings on both sides, every measurement in fresh
-processes: TCP and UDP between two kernels of one side on a shared-memory bus,
-and what rump_init takes.
+The same kernel on both sides, each with its own default settings, every
+measurement in fresh processes: TCP and UDP between two kernels of one side on a
+shared-memory bus, and what rump_init takes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .netbsd import Side, stock_folder
 
 PEER = "stock C hypercalls"
 MODES = ("hybrid", "libc", "python")
-NCPU = 2
-"""NetBSD's default, on both sides."""
+NCPU = None
+"""Each side has its own default: one virtual CPU, NetBSD two."""
 
 MIB = {"hybrid": 96, "libc": 48, "python": 24}
 """How much TCP: about as many seconds in each mode. The peer sends as much."""

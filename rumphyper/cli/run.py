@@ -16,7 +16,7 @@ from rumphyper.cli import faults, serve
 from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
 from rumphyper.errors import RumphyperError
 from rumphyper.hypercalls.modes import MODES
-from rumphyper.kernel.boot import boot
+from rumphyper.kernel.boot import NCPU, boot
 from rumphyper.kernel.pcidevices import MEBIBYTE, MEMORY
 from rumphyper.kernel.pcispec import FORM as PCI_FORM
 from rumphyper.kernel.tuning import TCP_BUFFER, set_tcp_buffers
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from rumphyper.kernel.state import InterfaceState
 
 LOOPBACK = "127.0.0.1/8"
-NCPU = 1
-"""Measured (docs/performance.md): TCP sends half as fast again as with two."""
 
 EPILOG = """\
 The script finds the kernel as `kernel`, or by rumphyper.current_kernel().
@@ -75,9 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ncpu",
         type=int,
-        default=NCPU,
         metavar="N",
-        help=f"virtual CPUs (default {NCPU}: the fastest on a small host)",
+        help=f"virtual CPUs (default: RUMP_NCPU in the environment, else {NCPU})",
     )
     parser.add_argument(
         "--tcp-buffer",

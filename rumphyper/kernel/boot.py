@@ -31,6 +31,9 @@ WANTED = (
 )
 """The default components: the second part as far as their libraries are there."""
 
+NCPU = 1
+"""How many virtual CPUs unless somebody says otherwise: see docs/netbsd.md."""
+
 _lock = threading.Lock()
 _kernel: Kernel | None = None
 _spoiled = ""
@@ -78,8 +81,8 @@ def boot(
     default ``hybrid``, or ``libc`` where there is no stock librumpuser.
     ``override`` answers families or single hypercalls in another way, see
     `rumphyper.hypercalls.override`. ``ncpu`` is the number of virtual CPUs
-    (default: RUMP_NCPU in the environment, else 2); ``verbose`` shows NetBSD's
-    boot messages. ``trace`` records hypercalls from the first one on.
+    (default: RUMP_NCPU in the environment, else `NCPU`); ``verbose`` shows
+    NetBSD's boot messages. ``trace`` records hypercalls from the first one on.
     ``console`` gets what the kernel prints, in lines; by default that goes to
     the process's standard output. ``faults`` are what goes wrong on purpose, in
     words or as objects, and recorders and replays: see docs/faults.md.
@@ -117,7 +120,7 @@ def boot(
         if specs:
             names += pci_components(libraries, components is None)
         plan = libraries.plan(names)
-        settings = {"RUMP_NCPU": str(ncpu)} if ncpu else {}
+        settings = {"RUMP_NCPU": str(ncpu or os.environ.get("RUMP_NCPU", NCPU))}
         if verbose:
             settings["RUMP_VERBOSE"] = "1"
         with GUARD, contextlib.ExitStack() as undo:
