@@ -272,6 +272,8 @@ class Channel:
             while self._reading:
                 self._changed.wait()
             self._changed.notify_all()
+            if self._fd < 0:  # meanwhile another thread has come to close it, too
+                return
             fd, self._fd = self._fd, -1
         with self._writing:
             for end in (fd, *self._bell):
