@@ -140,6 +140,8 @@ def _bridge(mode: Mode, *linkstrs: str) -> Iterator[Bridge]:
             scheme, _, name = linkstr.partition(":")
             if scheme == "tap":
                 quieten(name)
+        while bridge.turn(range(len(linkstrs)), 0.0):
+            """Away with what the kernel has sent before it was told to be quiet."""
         bridge.learn(TARGET, 1)
         yield bridge
 

@@ -70,14 +70,14 @@ double drain(int fd, long size, long count)
 
 def cases() -> Iterator[tuple[str, str, int]]:
     """How frames are moved, which way, and their size."""
-    for io in ("uring", "plain"):
+    for io in ("uring", "walk", "plain"):
         for direction in ("send", "receive"):
             for size in SIZES:
                 yield io, direction, size
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """Yield a case for each of io_uring and plain calls, direction and size.
+    """Yield a case for each way of moving frames, direction and size.
 
     The namespace needs a process of its own, which prints the rows.
     """

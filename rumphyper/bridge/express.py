@@ -53,7 +53,7 @@ class Express:
             return 0, ()
         if frames is not None:
             return 0, frames
-        if not slots.sizes:
+        if not slots.count:
             return 0, ()
         return self._carry_slots(source, slots, now)
 
@@ -64,12 +64,12 @@ class Express:
         if targets is None or len(targets) > 1:
             return 0, slots.copies()
         if not targets:
-            return len(slots.sizes), ()
+            return slots.count, ()
         target = self._ports[targets[0]]
         writer = self._writer(slots, source, target)
         if writer is None or not target.give_slots(slots, writer, source, now):
             return 0, slots.copies()
-        return len(slots.sizes), ()
+        return slots.count, ()
 
     def _writer(self, slots: Slots, source: Port, target: Port) -> SlotWriter | None:
         key = source.number, target.number
@@ -96,13 +96,13 @@ class Express:
 
 
 def _make_slots(link: Link | None) -> Slots | None:
-    if not isinstance(link, TapLink) or link.uring is None:
+    if not isinstance(link, TapLink) or link.batches is None:
         return None
     return Slots(link)
 
 
 def _make_writer(slots: Slots, link: Link | None) -> SlotWriter | None:
-    if not isinstance(link, TapLink) or link.uring is None:
+    if not isinstance(link, TapLink) or link.batches is None:
         return None
     try:
         return SlotWriter(slots, link)

@@ -36,9 +36,8 @@ class Slots(Protocol):
     def heads(self, length: int) -> list[bytes]:
         """The first ``length`` octets of each."""
 
-    @property
-    def sizes(self) -> Sequence[int]:
-        """The octets of each."""
+    count: int
+    """How many there are."""
 
 
 class Mode(abc.ABC):
@@ -110,7 +109,7 @@ class Learning(Mode):
             return None
         head = slots.same_head()
         if head is not None:
-            return self._route(port, head, len(slots.sizes), now)
+            return self._route(port, head, slots.count, now)
         return _only(self._routes(port, slots.heads(self._size), now).values())
 
     def _route(self, port: int, head: bytes, count: int, now: float) -> tuple[int, ...]:

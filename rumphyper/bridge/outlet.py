@@ -95,12 +95,12 @@ class Outlet(abc.ABC):
         try:
             taken = writer.send()
         except (RumphyperError, OSError) as error:
-            self._failed_to_send(len(slots.sizes), error, now)
+            self._failed_to_send(slots.count, error, now)
             return True
         if taken is None:
             return False
         self._works_again(taken)
-        if taken < len(slots.sizes):
+        if taken < slots.count:
             self._keep_or_drop(slots.copies(taken), source)
         return True
 

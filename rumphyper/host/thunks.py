@@ -13,8 +13,8 @@ changed by writing words of the library's data:
 There are templates for x86-64 and aarch64; elsewhere `supported` is false and
 callers take ctypes and libatomic instead.
 
-No stack can be unwound through a recorded call or an attempt while it is under
-way: bind functions that end their thread (pthread_exit) to a jump, or record them
+No stack can be unwound through a recorded or kept call or an attempt while it is
+under way: bind functions that end their thread (pthread_exit) to a jump, or record them
 with ``noreturn``, which leaves no frame of its own.
 """
 
@@ -207,6 +207,16 @@ class ThunkBuilder:
         bound = (f"arg{index}" for index in range(first + second))
         words = ("slot", "second", *bound, "passed")
         self._add(name, "chain", words, self._code("chain", first, second))
+
+    def kept(self, name: str) -> None:
+        """A symbol that calls its target on an iovec and keeps the result in it.
+
+        Called with a word and the address of an iovec, it calls the target with the
+        word and the iovec's address and size, as read(2) and write(2) take them, and
+        puts the result in the size's place. It returns 1 for a positive result, else
+        0: lfind(3) walks over an array of iovecs until a call fails.
+        """
+        self._add(name, "kept", ("slot",), self._code("kept"))
 
     def compare_and_swap(self, name: str, bound: bool = True) -> None:
         """A symbol that sets a 32-bit word if it holds the expected value: 1, else 0.

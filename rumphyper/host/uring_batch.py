@@ -1,6 +1,6 @@
 """Prepared batches of reads or writes of one descriptor, by io_uring.
 
-A batch owns equally long slots of memory and one SQE for each, filled in once.
+Equally long slots of memory have one SQE each, filled in once.
 What changes between two runs is how many of them go, and for writes how long
 each is. Descriptor and memory are registered with the ring, which saves the
 kernel looking them up for every frame; where the limit on locked memory
@@ -12,41 +12,26 @@ io_uring, the operation would be parked instead. A run therefore never blocks.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
-import mmap
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from typing_extensions import Self
-
 from rumphyper.errors import HostError
 from rumphyper.host import uring_abi as abi
-from rumphyper.host.libc import pin
+from rumphyper.host.slots import IMAGES, SlotBatch
 from rumphyper.host.uring import REMEDY, THING, Ring
 
 CQE_SIZE = abi.CQE_SIZE
 
-MOST_MEMORY = 1 << 23
-"""Octets of slots at most; long slots are fewer."""
 
-IMAGES = 32
-"""Lengths for which the completions of a whole batch are kept."""
-
-
-class Batch:
-    """``count`` slots of ``size`` octets and one prepared operation for each.
-
-    ``write`` says which way. ``memory`` is the slots, one behind the other;
-    ``slots`` has a view of each. ``count`` may come out lower than asked for,
-    so that the slots stay within `MOST_MEMORY`. With ``share`` the slots are
-    those of another batch, as many and as long, which is closed after this one.
-    For one thread at a time.
+class Batch(SlotBatch):
+    """A batch by io_uring; ``write`` says which way.
 
     Raises UnsupportedError and HostError as `rumphyper.host.uring.Ring` does.
     """
+
+    thing = THING
 
     def __init__(
         self,
@@ -55,32 +40,19 @@ class Batch:
         size: int,
         *,
         write: bool,
-        share: Batch | None = None,
+        share: SlotBatch | None = None,
     ) -> None:
-        if share is not None:
-            count, size = share.count, share.size
-        if count < 1 or size < 1:
-            cause = f"{count} slots of {size} octets"
-            raise HostError(THING, cause, "ask for at least one", errno.EINVAL)
-        self.count: int = max(1, min(count, MOST_MEMORY // size))
-        self.size: int = size
+        super().__init__(count, size, share)
         self._closed = False
         self._ring = Ring(self.count)
         try:
-            self._prepare(fd, write, share)
+            self._prepare(fd, write)
         except BaseException:
             self._ring.close()
             raise
 
-    def _prepare(self, fd: int, write: bool, share: Batch | None) -> None:
+    def _prepare(self, fd: int, write: bool) -> None:
         ring, count, size = self._ring, self.count, self.size
-        if share is None:
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self.memory = mmap.mmap(-1, count * size, flags=flags)
-        else:
-            self.memory = share.memory
-        self._pinned: ctypes.c_char | None = pin(self.memory)
-        self.base = ctypes.addressof(self._pinned)
         self.fixed = True
         """Whether the kernel has the slots registered."""
         try:
@@ -99,9 +71,6 @@ class Batch:
         for index, tag in enumerate(self._tags):
             rest = (tag, size, abi.RWF_NOWAIT, tag, 0, 0, 0, 0, 0)
             abi.SQE.pack_into(ring.sqes, index * abi.SQE_SIZE, *head, *rest)
-        self.slots = [
-            memoryview(self.memory)[start : start + size] for start in self.offsets
-        ]
         words = ring.keep(ring.sqes.cast("I"))
         self._lengths = ring.keep(words[abi.SQE_LENGTH_WORD :: abi.SQE_SIZE // 4])
         self._alike = size
@@ -113,29 +82,15 @@ class Batch:
         self._expected = memoryview(array("Q", self._tags))
         self._first = 0
 
-    @property
-    def offsets(self) -> range:
-        """Where each slot starts in ``memory``."""
-        return range(0, self.count * self.size, self.size)
-
     # -- before a run --------------------------------------------------------
 
     def set_alike(self, length: int) -> None:
-        """Make every operation one of ``length`` octets. Raises HostError."""
         if length != self._alike:
             self.set_lengths([length] * self.count)
             self._alike = length
 
     def set_lengths(self, lengths: Sequence[int]) -> None:
-        """Set how many octets the first slots' operations are for.
-
-        Raises HostError when there are more lengths than slots, or one is
-        negative or longer than a slot.
-        """
-        fit = len(lengths) <= self.count
-        if not fit or not 0 <= min(lengths) <= max(lengths) <= self.size:
-            cause = f"lengths beyond {self.count} slots of {self.size} octets"
-            raise HostError(THING, cause, "send less at once", errno.EINVAL)
+        self._check_lengths(lengths)
         self._alike = -1
         self._lengths[: len(lengths)] = memoryview(array("I", lengths))
 
@@ -152,12 +107,8 @@ class Batch:
         self._first = self._ring.submit(count)
         return self.results(count)
 
-    def run_alike(self, count: int, length: int) -> bool:
-        """Like `run`, for when all results are likely ``length``.
-
-        True when they are, and the CQEs are in order and without flags: that
-        is found out by one comparison. False tells nothing, `results` does.
-        """
+    def run_alike(self, count: int, length: int) -> int:
+        # Only where the CQEs are in order and without flags, too.
         first = self._first = self._ring.submit(count)
         if length != self._image_length or count != self._image_count:
             self._choose_image(count, length)
@@ -166,10 +117,9 @@ class Batch:
             found = self._area[start : start + count * CQE_SIZE]
         else:
             found = self._completions(count)
-        return found == self._image
+        return count if found == self._image else -1
 
     def results(self, count: int) -> list[int]:
-        """The results of the latest run's first ``count`` operations."""
         cqes = memoryview(self._completions(count))
         results: list[int] = cqes.cast("i")[abi.CQE_RESULT_WORD :: 4].tolist()
         in_order = cqes.cast("Q")[::2] == self._expected[:count]
@@ -205,22 +155,9 @@ class Batch:
         return ordered
 
     def close(self) -> None:
-        """Close the ring and let go of descriptor and slots. Idempotent.
-
-        Views of slots that others still hold stay readable; the memory goes
-        with the last of them.
-        """
+        """Close the ring, then let go of the slots. Idempotent."""
         if self._closed:
             return
         self._closed = True
         self._ring.close()
-        self._pinned = None
-        self.slots = []
-        with contextlib.suppress(BufferError):
-            self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().close()

@@ -1,6 +1,6 @@
 """From one TAP to another without a copy: out of the slots that it was read into.
 
-The writes of a second io_uring name the slots of the first one's reads, so
+The writes of a second batch name the slots of the first one's reads, so
 nothing between the two copies a frame. Only octets at the front of frames are
 looked at, to find out where they go.
 """
@@ -11,10 +11,9 @@ import struct
 from collections.abc import Sequence
 
 from rumphyper.errors import LinkError
-from rumphyper.host.uring_batch import Batch
 from rumphyper.link.base import ETHER_HEADER
+from rumphyper.link.tap_batch import settle
 from rumphyper.link.tap_link import TapLink
-from rumphyper.link.tap_uring import settle
 
 GROUP = 16
 """Slots that one struct covers."""
@@ -24,43 +23,58 @@ class Slots:
     """Frames of a TAP link, left where they were read, until the next `read`.
 
     Nobody else receives from the link meanwhile. Raises LinkError when it is not
-    read by one io_uring.
+    read in batches from one descriptor.
     """
 
     def __init__(self, link: TapLink) -> None:
-        io = link.uring
+        io = link.batches
         if io is None:
-            cause = "its frames do not come by one io_uring"
+            cause = "its frames do not come in batches of one descriptor"
             raise LinkError(link.linkstr, cause, "receive from it as usual")
         self.link = link
         self._io = io
         self.batch = io.reads
-        self.sizes: Sequence[int] = ()
-        """The octets of the frame in each slot."""
+        self.kind = io.kind
+        self.count = 0
+        """How many frames there are."""
 
+        self.size = 0
+        """The octets of each frame, or 0 where they differ."""
+
+        self._sizes: Sequence[int] = ()
         self._words = memoryview(io.reads.memory).cast("Q")
         self._heads: dict[int, struct.Struct] = {}
 
     def read(self, limit: int) -> list[bytes] | None:
-        """Read up to ``limit`` frames; how many there are ``sizes`` says.
+        """Read up to ``limit`` frames; how many there are ``count`` says.
 
         None when they lie in the slots one behind the other; where they do not
         (one between them was cut off) a list of copies. Raises as `recv` does.
         """
+        io = self._io
         with self.link.rx_lock:
             self.link.check_open()
-            sizes = self._io.read(limit)
+            self.count = count = io.read(limit)
+            if count:
+                self.size = io.size
+                return None
+            sizes = io.sizes
             while sizes and sizes[-1] <= 0:
                 sizes = sizes[:-1]
-            self.sizes = sizes
+            self.size, self._sizes, self.count = 0, sizes, len(sizes)
             return None if not sizes or min(sizes) > 0 else self.copies()
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The octets of the frame in each slot."""
+        return [self.size] * self.count if self.size else self._sizes
 
     def same_head(self) -> bytes | None:
         """The first 16 octets, where all frames have the same ones; else None.
 
         Longer slots than frames make that safe: the octets are the slot's.
         """
-        stride, count = self.batch.size // 8, len(self.sizes)
+        stride, count = self.batch.size // 8, self.count
         first, second = (
             self._words[half : count * stride : stride].tobytes() for half in (0, 1)
         )
@@ -74,7 +88,7 @@ class Slots:
         if pattern is None:
             form = f"{length}s{self.batch.size - length}x" * GROUP
             pattern = self._heads[length] = struct.Struct(form)
-        count, slot = len(self.sizes), self.batch.size
+        count, slot = self.count, self.batch.size
         whole = count - count % GROUP
         heads: list[bytes] = []
         with memoryview(self.batch.memory) as view, view[: whole * slot] as part:
@@ -101,19 +115,19 @@ class Slots:
 class SlotWriter:
     """Sends what lies in ``slots`` by another TAP link.
 
-    Raises LinkError when the link is not written by one io_uring, and what
-    setting up an io_uring raises.
+    Raises LinkError when the link is not written in batches by one descriptor, and
+    what setting up another batch raises.
     """
 
     def __init__(self, slots: Slots, link: TapLink) -> None:
-        if link.uring is None:
-            cause = "its frames do not go by one io_uring"
+        if link.batches is None:
+            cause = "its frames do not go in batches by one descriptor"
             raise LinkError(link.linkstr, cause, "send by it as usual")
         fd = link.frame_fd()
         assert fd is not None
         self._slots = slots
         self._link = link
-        self._writes = Batch(fd, 1, 1, write=True, share=slots.batch)
+        self._writes = slots.kind(fd, 1, 1, write=True, share=slots.batch)
 
     def send(self) -> int | None:
         """Send all frames of the slots; how many were taken, from the front.
@@ -121,26 +135,25 @@ class SlotWriter:
         None, with nothing sent, when one is too long for the link. Raises as
         the link's `send` does.
         """
-        link, sizes, writes = self._link, self._slots.sizes, self._writes
-        size, count = sizes[0], len(sizes)
-        alike = sizes.count(size) == count
-        low, high = (size, size) if alike else (min(sizes), max(sizes))
+        link, slots, writes = self._link, self._slots, self._writes
+        size, count = slots.size, slots.count
+        low, high = (size, size) if size else (min(slots.sizes), max(slots.sizes))
         if low < ETHER_HEADER or high > link.max_frame:
             return None
         with link.tx_lock:
             link.check_open()
-            if alike:
+            if size:
                 writes.set_alike(size)
-                if writes.run_alike(count, size):
+                if writes.run_alike(count, size) == count:
                     link.counters.sent += count
                     link.counters.sent_bytes += count * size
                     return count
                 results = writes.results(count)
             else:
-                writes.set_lengths(sizes)
+                writes.set_lengths(slots.sizes)
                 results = writes.run(count)
-            return settle(link.linkstr, link.counters, results, sizes)
+            return settle(link.linkstr, link.counters, results, slots.sizes)
 
     def close(self) -> None:
-        """Free the io_uring; before the link that was read is closed. Idempotent."""
+        """Free the batch; before the link that was read is closed. Idempotent."""
         self._writes.close()

@@ -1,6 +1,6 @@
 """Frames in and out of one TAP descriptor: the plain way, read(2) and write(2).
 
-The other way is `rumphyper.link.tap_uring`; both have the face of `TapIo`.
+The other ways are in `rumphyper.link.tap_batch`; all have the face of `TapIo`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class TapIo(abc.ABC):
     """
 
     name: str
-    """``plain`` or ``uring``."""
+    """``plain``, ``uring`` or ``walk``, for one."""
 
     drained = True
     """Whether the last look at the descriptor found it empty."""

@@ -13,6 +13,8 @@ from typing_extensions import Buffer
 
 from rumphyper.errors import HostError, UnsupportedError
 from rumphyper.link.base import BATCH, ETHER_HEADER, Link
+from rumphyper.link.tap_batch import BatchIo
+from rumphyper.link.tap_choice import ways
 from rumphyper.link.tap_io import (
     PlainIo,
     StrangeBufferError,
@@ -22,7 +24,6 @@ from rumphyper.link.tap_io import (
 from rumphyper.link.tap_options import Io
 from rumphyper.link.tap_queues import QueuesIo
 from rumphyper.link.tap_super import SuperIo
-from rumphyper.link.tap_uring import UringIo
 from rumphyper.link.waiter import Waiter
 from rumphyper.net.vnet import HEADER
 
@@ -50,7 +51,7 @@ class TapLink(Link):
         """The interface's name, which the kernel may have chosen."""
 
         self.fallback = ""
-        """Why plain calls are used although ``io`` was ``auto``."""
+        """Why it is not io_uring although ``io`` was ``auto``."""
 
         self._fds = tuple(fds)
         self._held = contextlib.ExitStack()
@@ -88,24 +89,29 @@ class TapLink(Link):
         if io == "superframes":
             self.frame_header = HEADER.size
             return SuperIo(*its)
-        if io != "plain" and not self.fallback:
+        kinds, why = ways(io)
+        for kind in kinds:
             try:
-                return UringIo(*its)
+                made = kind(*its)
             except (UnsupportedError, HostError) as error:
-                if io == "uring":
+                if io != "auto":
                     raise
-                self.fallback = str(error)
+                why = why or str(error)
+            else:
+                self.fallback = why
+                return made
+        self.fallback = why
         return PlainIo(*its)
 
     @property
     def io(self) -> str:
-        """How frames pass: ``uring``, ``plain`` or ``superframes``."""
+        """How frames pass: ``uring``, ``walk``, ``plain`` or ``superframes``."""
         return self._io.name
 
     @property
-    def uring(self) -> UringIo | None:
-        """The io_uring that frames pass by, where there is exactly one."""
-        return self._io if isinstance(self._io, UringIo) else None
+    def batches(self) -> BatchIo | None:
+        """The batches that frames pass by, where there is exactly one descriptor."""
+        return self._io if isinstance(self._io, BatchIo) else None
 
     # -- sending -------------------------------------------------------------
 

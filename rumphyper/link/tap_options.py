@@ -13,7 +13,7 @@ from rumphyper.host.ifreq import check_name
 from rumphyper.host.netns import Netns
 from rumphyper.host.tun import MAX_QUEUES
 
-Io = Literal["auto", "uring", "plain"]
+Io = Literal["auto", "uring", "walk", "plain"]
 
 LEAST_MTU = 68
 MOST_MTU = 65521
@@ -46,13 +46,14 @@ class Options:
         if name.replace("%d", "", 1).count("%"):
             cause = "a % that does not stand before the only d"
             raise LinkstrError(linkstr, cause, "write tap%d for the first free number")
-        if self.io not in ("auto", "uring", "plain"):
-            raise LinkstrError(linkstr, f"io={self.io!r}", "auto, uring or plain")
+        if self.io not in ("auto", "uring", "walk", "plain"):
+            remedy = "auto, uring, walk or plain"
+            raise LinkstrError(linkstr, f"io={self.io!r}", remedy)
         if not 0 <= self.queues <= MAX_QUEUES:
             remedy = f"0 for a device without queues, or 1 to {MAX_QUEUES}"
             raise LinkstrError(linkstr, f"{self.queues} queues", remedy)
-        if self.superframes and (self.queues or self.io == "uring"):
-            cause = "superframes go with neither queues nor io='uring'"
+        if self.superframes and (self.queues or self.io in ("uring", "walk")):
+            cause = "superframes go with neither queues nor io='uring' or 'walk'"
             raise LinkstrError(linkstr, cause, "leave those out")
         if self.mtu is not None and not LEAST_MTU <= self.mtu <= MOST_MTU:
             remedy = f"choose one from {LEAST_MTU} to {MOST_MTU}"

@@ -35,3 +35,17 @@ class Pace:
         else:
             self.want = max(min(LEAST, self._most), self.want // 2)
         self._expected, self._seen = burst, 0
+
+
+class Steady(Pace):
+    """For reads that stop by themselves where no frame is left: always the most."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.want = most
+
+    def full(self, count: int) -> None:
+        """Nothing is learnt."""
+
+    def end(self, count: int) -> None:
+        """Nothing is learnt."""

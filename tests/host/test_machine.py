@@ -44,6 +44,7 @@ def everything(use: Machine) -> dict[str, list[Line]]:
         "chain": use.chain(3, 2),
         "chain_long": use.chain(6, 5),
         "chain_short": use.chain(0, 0),
+        "kept": use.kept(),
         "timed_0": use.timed(0, False),
         "timed_12": use.timed(12, False),
         "timed_variadic": use.timed(1, True),

@@ -282,6 +282,36 @@ def test_a_chain_of_as_many_words_as_there_are_registers() -> None:
     assert second == [(7, 8, 9, 10, 11, weighted(1, 2, 3, 4, 5, 6))]
 
 
+def test_a_kept_result_takes_the_place_of_the_size() -> None:
+    library = load(lambda b: b.kept("f"))
+    seen: list[Words] = []
+    answers = iter([60, 1 << 40, 0, 9])
+
+    def target(*values: int) -> int:
+        seen.append(values)
+        return next(answers)
+
+    library["f"].target = integers(3)(target)
+    spans = (LONG * 8)(100, 11, 1 << 44, 12, -300, -13, 400, 14)
+    number = ctypes.c_size_t(4)
+    walk = ctypes.CFUNCTYPE(ctypes.c_void_p)(("lfind", libc()))
+    start = ctypes.addressof(spans)
+    # It walks on while results are positive, and ends at the third.
+    found = walk(
+        ctypes.c_void_p(4242),
+        ctypes.c_void_p(start),
+        ctypes.byref(number),
+        ctypes.c_size_t(16),
+        ctypes.c_void_p(library.address("f")),
+    )
+    assert found == start + 32
+    assert seen == [(4242, 100, 11), (4242, 1 << 44, 12), (4242, -300, -13)]
+    assert list(spans) == [100, 60, 1 << 44, 1 << 40, -300, 0, 400, 14]
+    library["f"].target = integers(3)(lambda *_: -1)
+    assert integers(2)(library.address("f"))(1, start) == 0
+    assert list(spans)[:2] == [100, -1]
+
+
 def test_trylock_else_lock() -> None:
     # The use it is made for: no Python where the lock is free.
     library = load(lambda b: b.attempt("enter", 1))

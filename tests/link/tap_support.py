@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import socket
 import subprocess
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from typing_extensions import Buffer
 
-from rumphyper.host import uring
+from rumphyper.host import thunks, uring
 from rumphyper.host.netif import Netif
 from rumphyper.link import Link
 from rumphyper.link.tap import TapLink, open_tap
@@ -32,7 +33,7 @@ MOST = 60 if os.geteuid() else 1000
 
 SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
 
-IOS = ("uring", "plain")
+IOS = ("uring", "walk", "plain")
 
 both = pytest.mark.parametrize("io", IOS)
 
@@ -41,6 +42,8 @@ def open_io(name: str, io: str, **options: Any) -> TapLink:
     """Open a TAP by one way of reading and writing; skip where it is refused."""
     if io == "uring" and uring.refusal():
         pytest.skip(f"io_uring: {uring.refusal()}")
+    if io == "walk" and not thunks.supported():
+        pytest.skip("no thunks on this processor")
     link = open_tap(name, io=io, **options)  # type: ignore[arg-type]
     assert link.io == io
     return link
@@ -49,6 +52,17 @@ def open_io(name: str, io: str, **options: Any) -> TapLink:
 def frame(payload: bytes, target: bytes = HOSTS, source: bytes = OURS) -> bytes:
     """An Ethernet frame that only the tests take notice of."""
     return target + source + EXPERIMENT + payload
+
+
+def some_frames(count: int, seed: int, most: int = 1500) -> list[bytes]:
+    """Frames of random sizes, with runs of equal ones as bulk traffic has."""
+    chance = random.Random(seed)
+    frames: list[bytes] = []
+    while len(frames) < count:
+        size = chance.choice([0, 46, 986, 1500, most, chance.randint(0, most)])
+        for _ in range(chance.choice([1, 1, 3, 40])):
+            frames.append(frame(chance.randbytes(size)))
+    return frames[:count]
 
 
 @contextlib.contextmanager

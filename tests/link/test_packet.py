@@ -43,9 +43,9 @@ from tests.link.tap_support import (
     odd_buffers,
     open_fds,
     packet_socket,
+    some_frames,
     until,
 )
-from tests.link.test_tap import some_frames
 from tests.link.veth_support import cross, host, tcp_arrives, veth
 from tests.namespace import isolated
 

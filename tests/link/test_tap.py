@@ -18,12 +18,8 @@ from rumphyper.errors import (
     LinkClosedError,
     LinkEndedError,
     LinkError,
-    RumphyperError,
-    UnsupportedError,
 )
 from rumphyper.host.netif import Netif
-from rumphyper.host.syscalls import number
-from rumphyper.link import open_link
 from rumphyper.link.tap import TapLink, open_tap
 from tests.link.tap_support import (
     MOST,
@@ -36,20 +32,9 @@ from tests.link.tap_support import (
     open_fds,
     open_io,
     packet_socket,
+    some_frames,
 )
 from tests.namespace import isolated
-from tests.seccomp import refuse
-
-
-def some_frames(count: int, seed: int, most: int = 1500) -> list[bytes]:
-    """Frames of random sizes, with runs of equal ones as bulk traffic has."""
-    chance = random.Random(seed)
-    frames: list[bytes] = []
-    while len(frames) < count:
-        size = chance.choice([0, 46, 986, 1500, most, chance.randint(0, most)])
-        for _ in range(chance.choice([1, 1, 3, 40])):
-            frames.append(frame(chance.randbytes(size)))
-    return frames[:count]
 
 
 @both
@@ -376,46 +361,6 @@ def test_frames_refused_amid_a_batch_are_given_up_and_counted(
                 assert grown["dropped"] == lost
                 kept = [one for n, one in enumerate(frames[:taken]) if n not in refused]
                 assert grown["sent_bytes"] == sum(map(len, kept))
-
-
-@isolated
-def test_where_io_uring_is_refused_plain_calls_do_the_work() -> None:
-    refuse(number("io_uring_setup"), errno.EPERM)
-    with open_link("tap:tap0") as link, packet_socket("tap0") as host:
-        assert isinstance(link, TapLink)
-        assert link.io == "plain"
-        assert "seccomp" in link.fallback
-        frames = some_frames(100, seed=5)
-        assert link.send(frames) == 100
-        assert arrivals(host, 100) == frames
-        for one in frames:
-            host.send(one)
-        assert gather(link, 100) == frames
-    before = open_fds()
-    with pytest.raises(UnsupportedError, match="seccomp"):
-        open_link("tap:tap0", io="uring", persistent=True)
-    assert open_fds() == before
-    assert interfaces() == ["lo"]
-
-
-@isolated
-def test_where_the_driver_would_wait_plain_calls_do_the_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As before Linux 6.4: every operation with RWF_NOWAIT is unsupported."""
-    from rumphyper.host.uring_batch import Batch
-
-    def unsupported(self: Batch, count: int) -> list[int]:
-        return [-errno.EOPNOTSUPP] * count
-
-    monkeypatch.setattr(Batch, "run", unsupported)
-    before = open_fds()
-    with open_tap("tap0") as link:
-        assert link.io == "plain"
-        assert "Linux 6.4" in link.fallback
-    with pytest.raises(RumphyperError, match=r"Linux 6\.4"):
-        open_tap("tap0", io="uring")
-    assert open_fds() == before
 
 
 @both

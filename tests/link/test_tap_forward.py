@@ -9,20 +9,29 @@ from collections.abc import Iterator
 import pytest
 
 from rumphyper.errors import LinkEndedError, LinkError
-from rumphyper.host import uring
 from rumphyper.link.tap import TapLink, open_tap
 from rumphyper.link.tap_forward import Slots, SlotWriter
-from tests.link.tap_support import arrivals, frame, ip, open_fds, packet_socket, until
+from tests.link.tap_support import (
+    arrivals,
+    frame,
+    ip,
+    open_fds,
+    open_io,
+    packet_socket,
+    until,
+)
 from tests.namespace import isolated
+
+batches = pytest.mark.parametrize("io", ["uring", "walk"])
 
 
 @contextlib.contextmanager
-def two(**options: int) -> Iterator[tuple[TapLink, TapLink, Slots, SlotWriter]]:
+def two(
+    io: str, **options: int
+) -> Iterator[tuple[TapLink, TapLink, Slots, SlotWriter]]:
     """A pair of TAPs, the slots of one and what sends them by the other."""
-    if uring.refusal():
-        pytest.skip(f"io_uring: {uring.refusal()}")
     before = open_fds()
-    with open_tap("t0", **options) as one, open_tap("t1") as other:  # type: ignore[arg-type]
+    with open_io("t0", io, **options) as one, open_io("t1", io) as other:
         slots = Slots(one)
         writer = SlotWriter(slots, other)
         try:
@@ -34,10 +43,11 @@ def two(**options: int) -> Iterator[tuple[TapLink, TapLink, Slots, SlotWriter]]:
     assert open_fds() == before
 
 
+@batches
 @isolated
-def test_frames_of_any_sizes() -> None:
+def test_frames_of_any_sizes(io: str) -> None:
     chance = random.Random(4)
-    with two() as (one, other, slots, writer):
+    with two(io) as (one, other, slots, writer):
         with packet_socket("t0") as left, packet_socket("t1") as right:
             for alike in (True, False) * 10:
                 size = chance.randint(0, 1500)
@@ -68,9 +78,10 @@ def test_frames_of_any_sizes() -> None:
         assert one.counters.received_bytes == other.counters.sent_bytes
 
 
+@batches
 @isolated
-def test_a_frame_that_was_cut_off_is_left_out() -> None:
-    with two() as (one, _, slots, _writer), packet_socket("t0") as left:
+def test_a_frame_that_was_cut_off_is_left_out(io: str) -> None:
+    with two(io) as (one, _, slots, _writer), packet_socket("t0") as left:
         ip("link", "set", "t0", "mtu", "9000")
         sent = [frame(bytes([n]) * size) for n, size in enumerate((9, 8000, 70, 9))]
         for octets in sent:
@@ -83,9 +94,10 @@ def test_a_frame_that_was_cut_off_is_left_out() -> None:
         assert one.counters.dropped == 1
 
 
+@batches
 @isolated
-def test_a_frame_that_is_too_long_for_the_second() -> None:
-    with two(mtu=9000) as (_, other, slots, writer), packet_socket("t0") as left:
+def test_a_frame_that_is_too_long_for_the_second(io: str) -> None:
+    with two(io, mtu=9000) as (_, other, slots, writer), packet_socket("t0") as left:
         left.send(frame(bytes(8000)))
         left.send(frame(bytes(80)))
         slots.read(2)
@@ -94,9 +106,10 @@ def test_a_frame_that_is_too_long_for_the_second() -> None:
         assert [len(octets) for octets in slots.copies()] == [8014, 94]
 
 
+@batches
 @isolated
-def test_ends_that_go() -> None:
-    with two() as (_, other, slots, writer):
+def test_ends_that_go(io: str) -> None:
+    with two(io) as (_, other, slots, writer):
         with packet_socket("t0") as left:
             left.send(frame(bytes(80)))
             slots.read(2)
@@ -114,10 +127,31 @@ def test_ends_that_go() -> None:
         assert until(lambda: other.counters.sent == 1)
 
 
+@batches
 @isolated
-def test_links_that_have_no_ring() -> None:
-    with open_tap("t2", io="plain") as plain, two() as (_, _, slots, _writer):
-        with pytest.raises(LinkError, match="io_uring"):
+def test_links_that_have_no_batches(io: str) -> None:
+    with open_tap("t2", io="plain") as plain, two(io) as (_, _, slots, _writer):
+        with pytest.raises(LinkError, match="in batches"):
             Slots(plain)
-        with pytest.raises(LinkError, match="io_uring"):
+        with pytest.raises(LinkError, match="in batches"):
             SlotWriter(slots, plain)
+
+
+@isolated
+def test_from_one_kind_of_batches_to_the_other() -> None:
+    for io, there in (("walk", "uring"), ("uring", "walk")):
+        with open_io("t0", io) as one, open_io("t1", there) as other:
+            slots = Slots(one)
+            writer = SlotWriter(slots, other)
+            with packet_socket("t0") as left, packet_socket("t1") as right:
+                sent = [frame(bytes([n]) * (40 + n)) for n in range(50)]
+                for octets in sent:
+                    left.send(octets)
+                moved = 0
+                while moved < len(sent):
+                    assert slots.read(50) is None
+                    assert writer.send() == slots.count > 0
+                    moved += slots.count
+                assert arrivals(right, len(sent)) == sent
+            writer.close()
+            slots.close()

@@ -44,9 +44,9 @@ from tests.link.tap_support import (
     odd_buffers,
     open_fds,
     packet_socket,
+    some_frames,
     until,
 )
-from tests.link.test_tap import some_frames
 from tests.link.veth_support import host, veth
 from tests.namespace import in_namespace, isolated
 from tests.seccomp import refuse

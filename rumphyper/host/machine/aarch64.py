@@ -221,6 +221,20 @@ class AArch64(Machine):
             _RET,
         ]
 
+    def kept(self) -> list[Line]:
+        return [
+            *_ENTER,
+            Line("f81f0fe1", "str x1, [sp, #-16]!"),
+            Line("a9400821", "ldp x1, x2, [x1]"),
+            *_CALL,
+            Line("f94003e1", "ldr x1, [sp]"),
+            Line("f9000420", "str x0, [x1, #8]"),
+            Line("f100001f", "cmp x0, #0x0"),
+            Line("1a9fd7e0", "cset w0, gt"),
+            *_LEAVE,
+            _RET,
+        ]
+
     def timed(self, argc: int, variadic: bool) -> list[Line]:
         words = self.stack_words(argc, variadic)
         enter = [*_ENTER, _room(_FRAME, words), *START]

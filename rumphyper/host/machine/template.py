@@ -139,6 +139,14 @@ class Machine(abc.ABC):
         """
 
     @abc.abstractmethod
+    def kept(self) -> list[Line]:
+        """Call ``slot`` with a word, an address and a size; keep the result.
+
+        The arguments are the word, and where the address and the size lie; the result
+        takes the size's place. Returns 1 if it is positive, else 0.
+        """
+
+    @abc.abstractmethod
     def timed(self, argc: int, variadic: bool) -> list[Line]:
         """Call ``slot``; add to ``count``, ``ticks`` and perhaps ``failed``."""
 

@@ -227,6 +227,26 @@ class X86_64(Machine):
             _RET,
         ]
 
+    def kept(self) -> list[Line]:
+        return [
+            Line("56", "push %rsi"),
+            *table(
+                ("48 8b 56 08", "mov 0x8(%rsi),%rdx"),
+                ("48 8b 36", "mov (%rsi),%rsi"),
+            ),
+            _NO_VECTORS,
+            _CALL,
+            *table(
+                ("5e", "pop %rsi"),
+                ("48 89 46 08", "mov %rax,0x8(%rsi)"),
+                ("31 d2", "xor %edx,%edx"),
+                ("48 85 c0", "test %rax,%rax"),
+                ("0f 9f c2", "setg %dl"),
+                ("89 d0", "mov %edx,%eax"),
+            ),
+            _RET,
+        ]
+
     def timed(self, argc: int, variadic: bool) -> list[Line]:
         words = self.stack_words(argc, variadic)
         return [*self._call(words), *ACCOUNT, *GIVE_RESULT, _LEAVE, _RET]

@@ -1,7 +1,7 @@
-"""Frames in and out of one TAP descriptor by io_uring: one call a burst.
+"""Frames in and out of one TAP descriptor in batches: one foreign call a burst.
 
-Faster than a loop of read(2) and write(2) in C. Needs Linux 6.4, whose TAP
-driver does not wait when it is told so (FMODE_NOWAIT).
+By io_uring (`UringIo`), or by a walk of plain calls (`WalkIo`): the former saves
+system calls, the latter the work that io_uring takes for each operation.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from collections.abc import Sequence
 from typing_extensions import Buffer
 
 from rumphyper.errors import UnsupportedError
+from rumphyper.host.slots import SlotBatch
 from rumphyper.host.uring_batch import Batch
+from rumphyper.host.walk_batch import WalkBatch
 from rumphyper.link.base import ETHER_HEADER, Counters
 from rumphyper.link.tap_io import AGAIN, PlainIo, TapIo, check_types, failed
-from rumphyper.link.tap_pace import Pace
+from rumphyper.link.tap_pace import Pace, Steady
 
 SLOTS = 256
 """Frames a call at most: more gain nothing, and the slots fall out of the cache."""
 
 FEW = 4
-"""Batches up to this go out by write(2): io_uring would be slower."""
+"""Batches up to this go out one by one: preparing a batch would be slower."""
 
 NOTHING = -errno.EAGAIN
 """The result of a read that found no frame."""
@@ -74,13 +76,14 @@ Alike = tuple[struct.Struct, list[memoryview]]
 """For frames of one size: how to copy some from slots, and a view of each slot."""
 
 
-class UringIo(TapIo):
-    """Batches of fixed buffers, one io_uring for each direction.
+class BatchIo(TapIo):
+    """Batches of prepared reads and writes, one of each for a descriptor.
 
-    Raises UnsupportedError or HostError where io_uring is refused.
+    Raises UnsupportedError or HostError where the ``kind`` of batch is refused.
     """
 
-    name = "uring"
+    kind: type[Batch] | type[WalkBatch]
+    pace: type[Pace]
 
     def __init__(
         self, linkstr: str, fd: int, max_frame: int, counters: Counters
@@ -88,35 +91,19 @@ class UringIo(TapIo):
         super().__init__(linkstr, fd, max_frame, counters)
         self._plain = PlainIo(linkstr, fd, max_frame, counters)
         self._slot = slot = slot_size(max_frame)
-        self._reads = Batch(fd, SLOTS, slot, write=False)
+        self._reads: SlotBatch = self.kind(fd, SLOTS, slot, write=False)
         try:
-            self._writes = Batch(fd, SLOTS, slot, write=True)
+            self._writes: SlotBatch = self.kind(fd, SLOTS, slot, write=True)
         except BaseException:
             self._reads.close()
             raise
-        try:
-            self._probe()
-        except BaseException:
-            self.close()
-            raise
-        self._pace = Pace(self._reads.count)
+        self._pace = self.pace(self._reads.count)
         self._offsets = list(self._reads.offsets)
         self._slots = [slot.toreadonly() for slot in self._reads.slots]
         self._fill = struct.Struct(f"{slot}s" * GROUP)
         self._alike: OrderedDict[int, Alike] = OrderedDict()
         self._sizes: list[int] = []
         self._set_size(ETHER_HEADER)
-
-    def _probe(self) -> None:
-        """See whether the driver does not wait when it is told so.
-
-        By a frame of one octet, which no TAP takes: there is nothing to undo.
-        """
-        self._writes.set_lengths([1])
-        if -self._writes.run(1)[0] == errno.EOPNOTSUPP:
-            cause = "the kernel's TAP driver waits even when told not to"
-            remedy = "use Linux 6.4 or later, or io='plain'"
-            raise UnsupportedError(self._linkstr, cause, remedy)
 
     # -- sending -------------------------------------------------------------
 
@@ -133,7 +120,7 @@ class UringIo(TapIo):
             self._put(some, lengths)
             if alike:
                 writes.set_alike(alike)
-                whole = writes.run_alike(len(some), alike)
+                whole = writes.run_alike(len(some), alike) == len(some)
                 results = [] if whole else writes.results(len(some))
             else:
                 writes.set_lengths(lengths)
@@ -188,13 +175,25 @@ class UringIo(TapIo):
             if size > 0
         ]
 
-    def read(self, limit: int) -> Sequence[int]:
-        """Leave frames in the slots; the size of each slot's, 0 or less for none."""
-        count = self._read(limit)
-        return [self._size] * count if count else self._sizes
+    def read(self, limit: int) -> int:
+        """Leave frames in the slots; how many, when all have the same `size`.
+
+        Else 0, and `sizes` tells the size of each slot's frame, 0 or less for none.
+        """
+        return self._read(limit)
 
     @property
-    def reads(self) -> Batch:
+    def size(self) -> int:
+        """The octets of each frame that `read` has counted."""
+        return self._size
+
+    @property
+    def sizes(self) -> list[int]:
+        """What `read` has found where it has counted none."""
+        return self._sizes
+
+    @property
+    def reads(self) -> SlotBatch:
         """The slots that `read` leaves frames in."""
         return self._reads
 
@@ -220,8 +219,9 @@ class UringIo(TapIo):
         """
         want = self._pace.want
         posted = want if want < limit else limit
-        count, size, reads = posted, self._size, self._reads
-        if not reads.run_alike(posted, size):
+        size, reads = self._size, self._reads
+        count = reads.run_alike(posted, size)
+        if count < 0:
             sizes = reads.results(posted)
             size = sizes[0]
             count = sizes.count(size)
@@ -234,6 +234,7 @@ class UringIo(TapIo):
                 self._sizes = self._mixed(sizes)
                 return 0
             self._set_size(size)
+        self._sizes = []
         self.drained = count < posted
         if self.drained:
             self._pace.end(count)
@@ -284,3 +285,44 @@ class UringIo(TapIo):
         self._slots = self._views = []
         self._reads.close()
         self._writes.close()
+
+
+class UringIo(BatchIo):
+    """By io_uring.
+
+    Needs Linux 6.4, whose TAP driver does not wait when it is told so
+    (FMODE_NOWAIT).
+    """
+
+    name = "uring"
+    kind = Batch
+    pace = Pace
+
+    def __init__(
+        self, linkstr: str, fd: int, max_frame: int, counters: Counters
+    ) -> None:
+        super().__init__(linkstr, fd, max_frame, counters)
+        try:
+            self._probe()
+        except BaseException:
+            self.close()
+            raise
+
+    def _probe(self) -> None:
+        """See whether the driver does not wait when it is told so.
+
+        By a frame of one octet, which no TAP takes: there is nothing to undo.
+        """
+        self._writes.set_lengths([1])
+        if -self._writes.run(1)[0] == errno.EOPNOTSUPP:
+            cause = "the kernel's TAP driver waits even when told not to"
+            remedy = "use Linux 6.4 or later, or io='plain'"
+            raise UnsupportedError(self._linkstr, cause, remedy)
+
+
+class WalkIo(BatchIo):
+    """By plain calls that libc walks along. Needs thunks."""
+
+    name = "walk"
+    kind = WalkBatch
+    pace = Steady
