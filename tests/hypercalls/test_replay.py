@@ -111,6 +111,21 @@ def test_random_octets_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(set(runs[0])) == 6
 
 
+def test_a_clock_that_was_never_read_is_the_hosts(tmp_path: Path) -> None:
+    """A run that was recorded on a faster host may have ended before."""
+    path = tmp_path / "run.jsonl"
+    line = answer(
+        call="rumpuser_clock_gettime", asked={"clock": 0}, given={"sec": 1, "nsec": 0}
+    )
+    write(path, HEADER, line, {"end": 1})
+    setup, replay = replayed(path, strict=True)
+    sec, nsec = c_int64(), c_long()
+    began = time.monotonic()
+    assert setup.call("clock_gettime", 1, byref(sec), byref(nsec)) == 0
+    assert began - 1 < sec.value + nsec.value / 1e9 < began + 60
+    assert (replay.continued, replay.departures) == (1, 0)
+
+
 def test_clocks_go_on(tmp_path: Path) -> None:
     """Behind the last recorded time they run; sleeps end by their time."""
     path = tmp_path / "run.jsonl"

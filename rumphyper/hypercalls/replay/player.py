@@ -45,9 +45,10 @@ class Replay:
 
     How often clocks are read and how many random octets are wanted depends on
     how fast the host is, so that is no departure: behind the last recorded time a
-    clock goes on from there, and behind the last recorded octets come those of a
-    generator that has them as its seed. Sleeps until a time of the monotonic
-    clock are moved to where the recorded time is.
+    clock goes on from there, one that was never read is the host's, and behind the
+    last recorded octets come those of a generator that has them as its seed.
+    Sleeps until a time of the monotonic clock are moved to where the recorded time
+    is.
 
     Raises what `read_recording` does.
     """
@@ -70,6 +71,7 @@ class Replay:
         for place, answer in enumerate(answers):
             key = question(answer.call, answer.asked)
             self._questions.setdefault(key, deque()).append((place, answer))
+        self._clocks = any(call == CLOCK for call, _ in self._questions)
         self._ahead: dict[int, int] = {}
         """Nanoseconds by which each recorded clock is ahead of the host's."""
 
@@ -115,11 +117,11 @@ class Replay:
             asked = codec.asked(*arguments)
             found = self._next(name, asked)
             if found is None:
-                if question(name, asked) in self._questions:
-                    if name == CLOCK and arguments[0] in self._ahead:
-                        return self._run_on(original, *arguments)
-                    if name == RANDOM and self._octets:
-                        return self._draw_on(codec, *arguments)
+                known = question(name, asked) in self._questions
+                if name == CLOCK and self._clocks:
+                    return self._run_on(original, *arguments)
+                if name == RANDOM and self._octets and known:
+                    return self._draw_on(codec, *arguments)
                 return self._depart(name, asked, original, arguments)
             if not found.result:
                 codec.give(found.given, *arguments)
@@ -186,7 +188,7 @@ class Replay:
         if not error:
             with self._lock:
                 self.continued += 1
-                shown = sec[0] * BILLION + nsec[0] + self._ahead[clock]
+                shown = sec[0] * BILLION + nsec[0] + self._ahead.get(clock, 0)
             sec[0], nsec[0] = divmod(shown, BILLION)
         return error
 
