@@ -15,13 +15,16 @@ from rumphyper.dpdk.bpfrun import Attached
 from rumphyper.dpdk.pool import Pool
 from rumphyper.dpdk.port import Port
 from rumphyper.dpdk.queues import RxQueue, TxQueue
-from rumphyper.errors import HostError
+from rumphyper.errors import HostError, LinkEndedError
 from rumphyper.link.base import BATCH
 from rumphyper.link.dpdk_feed import Feed
 from rumphyper.link.dpdk_send import Sender
 from rumphyper.link.dpdk_wait import LONGEST, Wait
 
 T = TypeVar("T")
+
+RECHECK = 0.25
+"""Seconds between two looks whether the device is there, for who does not wait."""
 
 
 class DpdkLink(Sender):
@@ -53,6 +56,7 @@ class DpdkLink(Sender):
         self._held = held
         self._counts = queues
         self._turn = 0
+        self._there_until = 0.0
         self._attached = contextlib.ExitStack()
         self._feed: Feed | None = None
         self.rx: list[RxQueue] = []
@@ -172,7 +176,13 @@ class DpdkLink(Sender):
             self.check_open()
             self._eal.enter()
             found = self._look(frames, limit)
-            if found or timeout == 0:
+            if found:
+                return found
+            if timeout == 0:
+                now = time.monotonic()
+                if now >= self._there_until:
+                    self._there_until = now + RECHECK
+                    self._check_there()
                 return found
             wait = self._wait
             deadline = None if timeout is None else time.monotonic() + timeout
@@ -194,6 +204,12 @@ class DpdkLink(Sender):
             finally:
                 wait.end(bool(found))
             return found
+
+    def _check_there(self) -> None:
+        super()._check_there()
+        if self._wait.ended:
+            cause = "its TAP is gone: somebody has deleted the interface"
+            raise LinkEndedError(self.linkstr, cause, "open it again")
 
     def _look(self, frames: Callable[[RxQueue], list[T]], limit: int) -> list[T]:
         """What there is; what a feed has taken already comes first."""

@@ -14,6 +14,8 @@ import select
 import time
 
 from rumphyper.dpdk.port import Port
+from rumphyper.errors import HostError
+from rumphyper.host import tun
 from rumphyper.link.waiter import Waiter
 
 SHORTEST, LONGEST = 0.00005, 0.001
@@ -36,6 +38,7 @@ class Wait:
         self.fd = -1
         """The interrupt's descriptor, or -1 where there is none."""
 
+        self._tap = -1
         self._is_event = False
         self._trusted = False
         self._fired = False
@@ -45,11 +48,12 @@ class Wait:
 
     def attach(self) -> None:
         """Use the port's interrupt, once the port has been started."""
-        if len(self._queues) == 1:
-            self.fd = _interrupt_fd(self._port)
-        if self.fd >= 0:
-            self._waiter.fd = self.fd
-            place = os.readlink(f"/proc/self/fd/{self.fd}")
+        fd = _interrupt_fd(self._port)
+        place = os.readlink(f"/proc/self/fd/{fd}") if fd >= 0 else ""
+        if place == tun.CLONE:
+            self._tap = fd
+        if fd >= 0 and len(self._queues) == 1:
+            self.fd = self._waiter.fd = fd
             self._is_event = "eventfd" in place
             self._trusted = not self._is_event
 
@@ -58,9 +62,18 @@ class Wait:
         """Whether the descriptor is readable as long as there are frames."""
         return self.fd >= 0 and not self._is_event
 
+    @property
+    def ended(self) -> bool:
+        """Whether the port was a TAP that somebody has deleted: net_tap goes on."""
+        try:
+            return self._tap >= 0 and tun.flags(self._tap, "TAP of a port") < 0
+        except HostError:
+            return True
+
     def detach(self) -> None:
         """Do without it: a port that is stopped may close it."""
         self.fd, self._waiter.fd = -1, self._idle
+        self._tap = -1
 
     def begin(self) -> None:
         """Start to wait: nothing was there at the first look."""

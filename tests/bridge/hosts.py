@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -29,13 +30,27 @@ class Host:
 
     pid: int
     address: str
+    stop: int
+    """What the process waits for."""
+
+    @classmethod
+    def born(cls, address: str) -> Host:
+        """A new one, without any interface yet."""
+        pid, stop = other_namespace()
+        return cls(pid, address, stop)
+
+    def die(self) -> None:
+        """End it; the kernel deletes what interfaces it had."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.stop)
 
     def take(self, interface: str, name: str = "eth0") -> None:
         """Move an interface of this namespace into the host, with its address."""
         ip("link", "set", interface, "netns", str(self.pid), "name", name)
         with Netif(self.pid) as netif:
             # The same address each time: ARP would remember the one before.
-            netif.set_mac(name, b"\2\0" + self.pid.to_bytes(4, "big"))
+            netif.set_mac(name, b"\2\0" + socket.inet_aton(self.address))
             netif.add_address(name, f"{self.address}/24")
             netif.set_up(name)
 
@@ -57,15 +72,15 @@ class Host:
 
 @contextlib.contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
-    """So many hosts, without any interface yet."""
-    with contextlib.ExitStack() as undo:
-        made = []
+    """So many hosts; whoever replaces one in the list has ended it."""
+    made: list[Host] = []
+    try:
         for number in range(count):
-            pid, stop = other_namespace()
-            undo.callback(os.waitpid, pid, 0)
-            undo.callback(os.close, stop)
-            made.append(Host(pid, f"10.78.0.{number + 1}"))
+            made.append(Host.born(f"10.78.0.{number + 1}"))
         yield made
+    finally:
+        for host in made:
+            host.die()
 
 
 def move_tcp(source: Host, target: Host, size: int = 1 << 18) -> None:

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from rumphyper.dpdk.library import dpdk
 from rumphyper.errors import LibraryError, UnsupportedError
+from rumphyper.host.netif import Netif
 from tests.bridge.hosts import Host, hosts, move_tcp
 from tests.cli.command import finish, line, started
 from tests.link.tap_support import interfaces, ip, until
@@ -32,6 +34,14 @@ def all_talk(some: list[Host]) -> None:
     for one, other in zip(some, some[1:] + some[:1], strict=True):
         assert one.answers(other, 5) >= 5
         move_tcp(one, other)
+
+
+def is_up(name: str) -> bool:
+    """Whether there is such an interface, ready to be moved to a host."""
+    if name not in interfaces():
+        return False
+    with Netif() as netif:
+        return netif.is_up(name)
 
 
 @contextlib.contextmanager
@@ -94,7 +104,7 @@ def test_an_interface_and_the_bridge_itself_come_back(tmp_path: Path) -> None:
     with joined(tmp_path) as (bridge, some, links), behind(some[1], links[1]):
         assert some[0].answers(some[1], 1)
         subprocess.run(some[0].command("ip", "link", "del", "eth0"), check=True)
-        assert until(lambda: "t0" in interfaces(), 20)  # --reopen makes it anew
+        assert until(partial(is_up, "t0"), 20)  # --reopen makes it anew
         some[0].take("t0")
         all_talk(some)
         bridge.kill()
@@ -105,3 +115,34 @@ def test_an_interface_and_the_bridge_itself_come_back(tmp_path: Path) -> None:
             if len(links) > 3:
                 some[3].take("d0")
             all_talk(some)
+
+
+@isolated
+def test_each_end_dies_in_turn_and_comes_back(tmp_path: Path) -> None:
+    """A host is killed, and with it what it had of the wire; another takes its place.
+
+    The kernel deletes the interfaces of a host that is gone: the bridge's own TAP and
+    net_tap's, and the near end of the veth with the far one.
+    """
+    with joined(tmp_path) as (bridge, some, links), behind(some[1], links[1]):
+        all_talk(some)
+        for number, name in ((0, "t0"), (2, "v1"), (3, "d0"))[: len(links) - 1]:
+            some[number].die()
+            one, other = [host for host in some if host is not some[number]][:2]
+            assert one.answers(other, 1)
+            some[number] = Host.born(some[number].address)
+            if name == "v1":
+                assert until(lambda: "v0" not in interfaces(), 20)
+                ip("link", "add", "v0", "type", "veth", "peer", "name", "v1")
+                ip("link", "set", "v0", "up")
+            else:
+                assert until(partial(is_up, name), 20), name
+            some[number].take(name)
+            all_talk(some)
+        bridge.send_signal(signal.SIGINT)
+        status, _, err = finish(bridge)
+    assert status == 0
+    for link in (links[0], *links[2:]):
+        told = [said for said in err.splitlines() if link in said]
+        assert any("dead: " in said for said in told), err
+        assert f"{link}: open again" in err

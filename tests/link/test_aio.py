@@ -8,9 +8,7 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
@@ -19,11 +17,12 @@ import pytest
 
 from rumphyper.errors import FrameError, LinkClosedError
 from rumphyper.link import Link, aio, open_link
-from tests.link.tap_support import frame, ip, open_fds, packet_socket
+from tests.link.aio_cases import Feed, batches_until_closed, left_cancelled_and_closed
+from tests.link.tap_support import frame, ip, packet_socket
 from tests.link.veth_support import veth
 from tests.namespace import isolated
 
-Ends = tuple[Link, Callable[[list[bytes]], object]]
+Ends = tuple[Link, Feed]
 
 
 @contextmanager
@@ -75,56 +74,20 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 @every_kind
 @isolated
 def test_batches_arrive_until_the_link_is_closed(kind: str) -> None:
-    frames = [frame(number.to_bytes(4, "big") * 20) for number in range(300)]
-
-    async def main(link: Link, feed: Callable[[list[bytes]], object]) -> list[bytes]:
-        found: list[bytes] = []
-        loop = asyncio.get_running_loop()
-        for start in range(0, 300, 50):
-            loop.call_later(start / 5000, feed, frames[start : start + 50])
-        async for batch in link:
-            assert 1 <= len(batch) <= 64
-            found += batch
-            if len(found) == 300:
-                loop.call_later(0.02, link.close)
-        return found
-
     with KINDS[kind](kind) as (link, feed):
-        assert asyncio.run(asyncio.wait_for(main(link, feed), 20)) == frames
+        batches_until_closed(link, feed)
 
 
 @every_kind
 @isolated
 def test_it_can_be_left_cancelled_and_closed_by_a_thread(kind: str) -> None:
-    async def main(link: Link, feed: Callable[[list[bytes]], object]) -> None:
-        before = open_fds()
-        feed([frame(b"one")])
-        async for batch in link:
-            assert batch == [frame(b"one")]
-            break
-        waiting = asyncio.ensure_future(aio.recv(link))
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(waiting, 0.03)
-        assert waiting.cancelled()
-        assert open_fds() == before
-        feed([frame(b"two")])
-        assert await aio.recv(link, limit=1) == [frame(b"two")]
-        threading.Timer(0.03, link.close).start()
-        start = time.monotonic()
-        with pytest.raises(LinkClosedError):
-            await aio.recv(link)
-        assert time.monotonic() - start < aio.RECHECK
-        async for _ in link:
-            raise AssertionError("a closed link gives nothing")
-
     with KINDS[kind](kind) as (link, feed):
-        link.fileno()  # some open theirs only now
-        asyncio.run(asyncio.wait_for(main(link, feed), 20))
+        left_cancelled_and_closed(link, feed)
 
 
 @isolated
 def test_other_tasks_get_their_turn_when_frames_never_run_out() -> None:
-    async def main(link: Link, feed: Callable[[list[bytes]], object]) -> None:
+    async def main(link: Link, feed: Feed) -> None:
         turns = 0
 
         async def other() -> None:
