@@ -45,6 +45,9 @@ class NetmapLink(Link):
         super().__init__(port.linkstr, mac, mtu)
         self.port = port
         self.busy = busy
+        self._polled = False
+        """Whether somebody waits by `fileno`."""
+
         try:
             face = port.face
             # A monitor has tx rings too, of which nothing comes.
@@ -190,12 +193,17 @@ class NetmapLink(Link):
             return found
 
     def sync(self) -> None:
-        """Have the kernel look at the rx rings (NIOCRXSYNC)."""
+        """Have the kernel look at the rx rings (NIOCRXSYNC).
+
+        In CSB mode it does so by itself; what it tells `fileno` is reset instead.
+        """
         csb = self.port.csb
         if csb is None:
             fcntl.ioctl(self.port.fd, NIOCRXSYNC)
         elif csb.failure is not None:
             raise csb.failure
+        elif self._polled:
+            csb.ask()
 
     def give_back(self) -> None:
         """Take back what the last call lent."""
@@ -261,9 +269,12 @@ class NetmapLink(Link):
     def fileno(self) -> int:
         """Readable when `recv` would not wait.
 
-        In CSB mode an eventfd, which the next `recv` resets.
+        In CSB mode an eventfd, which a `recv` that finds nothing resets.
         """
         self.check_open()
+        if not self._polled:
+            self._polled = True
+            self._wait.arm()
         return self._wait.fd
 
     # -- resets --------------------------------------------------------------

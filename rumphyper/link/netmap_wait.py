@@ -48,15 +48,25 @@ class Wait:
             if csb.failure is not None:
                 raise csb.failure
             csb.ask()
-            if any(
-                ring.available() for ring in self._port.face.rings if not ring.is_tx
-            ):
+            if self._there():
                 return
         for fd, events in self._poll.poll(
             None if timeout is None else max(0, int(timeout * 1000) + 1)
         ):
             if fd == self.fd and events & (select.POLLERR | select.POLLNVAL):
                 raise self.error()
+
+    def _there(self) -> bool:
+        """Whether there are frames that the kernel has synced already."""
+        rings = self._port.face.rings
+        return any(ring.available() for ring in rings if not ring.is_tx)
+
+    def arm(self) -> None:
+        """In CSB mode: make the descriptor readable now, or when frames come."""
+        if self._csb is not None:
+            self._csb.ask()
+            if self._there():
+                os.eventfd_write(self._csb.event, 1)
 
     def error(self) -> RumphyperError:
         """What an error of poll(2) means: the ring and the value, where they tell."""

@@ -22,7 +22,7 @@ both_cases = pytest.mark.parametrize("case", range(len(CASES)))
 @alone_in_namespace
 def test_a_port_that_has_a_descriptor(case: int) -> None:
     with open_dpdk("net_tap0,iface=d0") as link, packet_socket("d0") as far:
-        CASES[case](link, lambda frames: [far.send(one) for one in frames])
+        CASES[case](link, lambda frames: len([far.send(one) for one in frames]))
 
 
 @both_cases
@@ -30,7 +30,7 @@ def test_a_port_that_has_a_descriptor(case: int) -> None:
 def test_a_port_that_shares_an_interface(case: int) -> None:
     veth()
     with open_dpdk("net_af_packet0,iface=near") as link, packet_socket("far") as far:
-        CASES[case](link, lambda frames: [far.send(one) for one in frames])
+        CASES[case](link, lambda frames: len([far.send(one) for one in frames]))
 
 
 @both_cases

@@ -13,27 +13,34 @@ from rumphyper.errors import LinkClosedError
 from rumphyper.link import Link, aio
 from tests.link.tap_support import frame, open_fds
 
-Feed = Callable[[list[bytes]], object]
-"""Has frames arrive at the link."""
+Feed = Callable[[list[bytes]], int]
+"""Has frames arrive at the link; how many were taken."""
+
+PACE = 0.01
+"""Seconds between two batches."""
 
 PATIENCE = 20.0
 
 
-def batches_until_closed(link: Link, feed: Feed, pace: float = 0.01) -> None:
-    """Frames come in batches, ``pace`` seconds apart; the loop ends with the link."""
+def batches_until_closed(link: Link, feed: Feed) -> None:
+    """Frames come in batches; the loop ends with the link."""
     frames = [frame(number.to_bytes(4, "big") * 20) for number in range(300)]
+
+    async def give() -> None:
+        left = frames
+        while left:
+            left = left[feed(left[:50]) :]
+            await asyncio.sleep(PACE)
 
     async def main() -> list[bytes]:
         found: list[bytes] = []
-        loop = asyncio.get_running_loop()
-        for number in range(6):
-            some = frames[50 * number : 50 * number + 50]
-            loop.call_later(number * pace, feed, some)
+        giving = asyncio.ensure_future(give())
         async for batch in link:
             assert 1 <= len(batch) <= 64
             found += batch
             if len(found) == 300:
-                loop.call_later(0.02, link.close)
+                await giving
+                asyncio.get_running_loop().call_later(0.02, link.close)
         return found
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == frames
@@ -45,7 +52,7 @@ def left_cancelled_and_closed(link: Link, feed: Feed) -> None:
 
     async def main() -> None:
         before = open_fds()
-        feed([frame(b"one" * 20)])
+        assert feed([frame(b"one" * 20)]) == 1
         async for batch in link:
             assert batch == [frame(b"one" * 20)]
             break
@@ -54,7 +61,7 @@ def left_cancelled_and_closed(link: Link, feed: Feed) -> None:
             await asyncio.wait_for(waiting, 0.03)
         assert waiting.cancelled()
         assert open_fds() == before
-        feed([frame(b"two" * 20)])
+        assert feed([frame(b"two" * 20)]) == 1
         assert await aio.recv(link, limit=1) == [frame(b"two" * 20)]
         threading.Timer(0.03, link.close).start()
         start = time.monotonic()
