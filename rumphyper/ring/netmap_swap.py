@@ -98,9 +98,10 @@ def swapper(source: Ring, target: Ring, *, exact: bool = False) -> Callable[[int
             end, to_end = begin + size, to_begin + size
             # What is checked is what is stored: the one copy that was read.
             frames = memory[begin:end]
-            numbers = frames[column]
-            if exact or (numbers != zeros and numbers.translate(None, sure)):
-                limits.check(frames)
+            if exact:
+                limits.check_numbers(frames, zeros)
+            elif (numbers := frames[column]) != zeros and numbers.translate(None, sure):
+                limits.numbers(frames)
             lengths = frames[LEN_HIGHS]
             if lengths != zeros and lengths.translate(None, sure_lengths):
                 limits.check(frames)
@@ -109,7 +110,9 @@ def swapper(source: Ring, target: Ring, *, exact: bool = False) -> Callable[[int
             memory[begin + FLAGS_LOW : end : STEP] = changed
             memory[to_begin:to_end] = frames
             memory[to_begin + FLAGS_LOW : to_end : STEP] = (
-                changed if flags == zeros else flags.translate(_SENT)
+                changed
+                if flags == zeros or flags == changed
+                else flags.translate(_SENT)
             )
             if ports:  # a VALE switch would take these for the port to send to
                 memory[to_begin + FLAGS_HIGH : to_end : STEP] = zeros
