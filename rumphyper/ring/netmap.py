@@ -73,6 +73,9 @@ class Ring:
             raise self.corrupt("num_slots", slots, "the slots end behind the memory")
         self.slots: int = slots
         """How many; one less can be owned at a time."""
+        end = self.slots_at + (slots + 1) * abi.SLOT_SIZE
+        self.places = list(range(self.slots_at, end, abi.SLOT_SIZE))
+        """Where in the memory each slot is, and where the last one ends."""
         self.is_tx = tx
         self.number: int = number
         base = offset + buf_ofs

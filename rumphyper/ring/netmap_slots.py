@@ -79,19 +79,19 @@ class Limits:
         return indices
 
     def check_numbers(self, slots: bytes, zeros: bytes) -> None:
-        """Check every buffer's number; ``zeros`` is an octet 0 for each slot.
+        """Check every buffer's number; ``zeros`` is an octet 0 for each slot, or more.
 
         `numbers` does so too, but makes an int of each, which takes five times as
-        long. It is asked where columns do not tell, which is seldom: buffers at
-        the very end of a region whose size is no round number. CorruptError.
+        long. It is asked where columns do not tell: about buffers in the last
+        part of a region whose size is no round number. Raises what it raises.
         """
         for column in self._above:
-            if slots[column] != zeros:
+            if slots[column] > zeros:
                 self.numbers(slots)
         high = slots[self._high]
         if high.translate(None, self._in_range):
             self.numbers(slots)
-        # Low ones: where the second octet is not 0 the first does not matter.
+        # The kernel's own: only where the second octet is 0 the first matters.
         if b"\0" in (high if self._high is _COLUMNS[1] else slots[_COLUMNS[1]]):
             low = slots[_COLUMNS[0]]
             for octet in range(abi.FIRST_BUFFER):

@@ -22,6 +22,9 @@ from rumphyper.ring.netmap_slots import (
 _SENT = bytes(abi.BUF_CHANGED | flags & abi.MOREFRAG for flags in range(256))
 """The flags of a slot that is to be sent, by those with which it was received."""
 
+BOTH = 1 | 1 << 32
+"""Times an index, the word in which head and cur are that index."""
+
 
 def swapper(source: Ring, target: Ring, *, exact: bool = False) -> Callable[[int], int]:
     """Return the function that moves slots with frames from rx to tx.
@@ -58,74 +61,74 @@ def swapper(source: Ring, target: Ring, *, exact: bool = False) -> Callable[[int
     limits = source.limits
     column, sure, sure_lengths = limits.column, limits.sure, limits.sure_lengths
     slots, to_slots = source.slots, target.slots
-    slots_at, to_slots_at = source.slots_at, target.slots_at
+    places, to_places = source.places, target.places
     word, tail = source.words()
     to_word, to_tail = target.words()
     ports = source.vale or target.vale
     none = bytes(min(slots, to_slots))
     every = bytes((abi.BUF_CHANGED,)) * len(none)
-    zeros, changed, last = none, every, len(none)
+    changed, last = every, len(every)
 
     def swap(limit: int) -> int:
-        nonlocal zeros, changed, last
+        nonlocal changed, last
         if word[0] != source.stored:
             raise source.moved()
         if to_word[0] != target.stored:
             raise target.moved()
+        filled, free = tail[0], to_tail[0]
+        if filled >= slots:
+            raise source.corrupt("tail", filled)
+        if free >= to_slots:
+            raise target.corrupt("tail", free)
         at, to = source.cur, target.cur
-        count, free = tail[0] - at, to_tail[0] - to
-        if count < 0:
-            count += slots
-        if free < 0:
-            free += to_slots
-        if not (0 <= count < slots and 0 <= free < to_slots):
-            raise source.corrupt("tail", tail[0])
-        if count > free:
-            count = free
-        if count > limit:
-            count = limit
-        left = count
-        while left:
-            run = left
-            if at + run > slots:
-                run = slots - at
-            if to + run > to_slots:
-                run = to_slots - to
-            if run != last:
-                zeros, changed, last = none[:run], every[:run], run
-            size = run * STEP
-            begin, to_begin = slots_at + at * STEP, to_slots_at + to * STEP
-            end, to_end = begin + size, to_begin + size
-            # What is checked is what is stored: the one copy that was read.
-            frames = memory[begin:end]
-            if exact:
-                limits.check_numbers(frames, zeros)
-            elif (numbers := frames[column]) != zeros and numbers.translate(None, sure):
-                limits.numbers(frames)
-            lengths = frames[LEN_HIGHS]
-            if lengths != zeros and lengths.translate(None, sure_lengths):
-                limits.check(frames)
-            flags = frames[FLAGS_LOWS]
-            move(begin, to_begin, size)
-            memory[begin + FLAGS_LOW : end : STEP] = changed
-            memory[to_begin:to_end] = frames
-            memory[to_begin + FLAGS_LOW : to_end : STEP] = (
-                changed
-                if flags == zeros or flags == changed
-                else flags.translate(_SENT)
-            )
-            if ports:  # a VALE switch would take these for the port to send to
-                memory[to_begin + FLAGS_HIGH : to_end : STEP] = zeros
-            left -= run
-            at += run
-            if at == slots:
-                at = 0
-            to += run
-            if to == to_slots:
-                to = 0
+        left, room = filled - at, free - to
+        if left < 0:
+            left += slots
+        if room < 0:
+            room += to_slots
+        if left > room:
+            left = room
+        if left > limit:
+            left = limit
+        count = left
+        try:
+            while left:
+                run = left
+                stop, to_stop = at + run, to + run
+                if stop > slots or to_stop > to_slots:
+                    run = min(slots - at, to_slots - to)
+                    stop, to_stop = at + run, to + run
+                if run != last:
+                    changed, last = every[:run], run
+                begin, end = places[at], places[stop]
+                to_begin, to_end = to_places[to], to_places[to_stop]
+                # What is checked is what is stored: the one copy that was read.
+                frames = memory[begin:end]
+                if exact:
+                    limits.check_numbers(frames, none)
+                elif (n := frames[column]) > none and n.translate(None, sure):
+                    limits.numbers(frames)
+                lengths = frames[LEN_HIGHS]
+                if lengths > none and lengths.translate(None, sure_lengths):
+                    limits.check(frames)
+                flags = frames[FLAGS_LOWS]
+                move(begin, to_begin, end - begin)
+                memory[begin + FLAGS_LOW : end : STEP] = changed
+                memory[to_begin:to_end] = frames
+                memory[to_begin + FLAGS_LOW : to_end : STEP] = (
+                    flags.translate(_SENT)
+                    if flags > none and flags != changed
+                    else changed
+                )
+                if ports:  # a VALE switch would take these for the port to send to
+                    memory[to_begin + FLAGS_HIGH : to_end : STEP] = none[:run]
+                left -= run
+                at = stop if stop < slots else 0
+                to = to_stop if to_stop < to_slots else 0
+        finally:
             source.cur, target.cur = at, to
-            source.stored = word[0] = at | at << 32
-            target.stored = to_word[0] = to | to << 32
+            source.stored = word[0] = at * BOTH
+            target.stored = to_word[0] = to * BOTH
         return count
 
     return swap

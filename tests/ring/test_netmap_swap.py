@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from rumphyper.errors import CorruptError, LinkError
 from rumphyper.ring.netmap_fill import Filler
 from rumphyper.ring.netmap_frames import copy_in, copy_out
+from rumphyper.ring.netmap_slots import Limits
 from rumphyper.ring.netmap_swap import swapper
-from tests.ring.netmap_kernel import BUF, Memory, Pipe
+from tests.ring.netmap_kernel import BUF, SLOT, Memory, Pipe
 from tests.ring.netmap_support import FRAMES, SHORT, buffers_of, open_ring, pair
 
 
@@ -101,6 +102,38 @@ def test_an_exact_forward_refuses_every_buffer_that_is_not_there(index: int) -> 
     forward = swapper(open_ring(rx), open_ring(tx), exact=True)
     with pytest.raises(CorruptError, match=f"buffer {index}, there are 2 to 511"):
         forward(8)
+
+
+@given(data=st.data(), buffers=st.sampled_from([5, 512, 600, 1 << 16, 163840, 1 << 25]))
+def test_columns_tell_of_numbers_what_the_numbers_tell(
+    data: st.DataObject, buffers: int
+) -> None:
+    near = st.sampled_from([0, 256, 1 << 16, 1 << 24, buffers, 1 << 32])
+    index = st.builds(lambda at, by: (at + by) % (1 << 32), near, st.integers(-3, 3))
+    indices = data.draw(st.lists(index | st.integers(0, buffers), min_size=1))
+    frames = b"".join(SLOT.pack(number, 60, 0, 0) for number in indices)
+    limits = Limits("ring", buffers, BUF)
+    wrong = [n for n in indices if not 2 <= n < buffers]
+    if not wrong:
+        limits.check_numbers(frames, bytes(len(indices)))
+        return
+    with pytest.raises(CorruptError, match=f"has buffer {wrong[0]},"):
+        limits.check_numbers(frames, bytes(len(indices)))
+
+
+@pytest.mark.parametrize("tail", [8, 0xFFFFFFFF])
+def test_a_forward_refuses_a_tail_that_is_behind_the_ring(tail: int) -> None:
+    for way in (1, 0):
+        memory = Memory()
+        rx, tx = memory.new_ring(8, 1), memory.new_ring(8, 0)
+        rx.receive([b"a", b"b"])
+        source, target = open_ring(rx), open_ring(tx)
+        forward = swapper(source, target)
+        assert forward(1) == 1
+        broken = rx if way else tx
+        broken.set_indices(1, 1, tail)
+        with pytest.raises(CorruptError, match=f"tail is {tail}"):
+            forward(8)
 
 
 # -- pipes: back-pressure, buffers that the other side changes ------------------------
