@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 import struct
 import sys
 
@@ -19,6 +20,7 @@ from rumphyper.host.libc import address
 from rumphyper.host.netif import Netif
 from rumphyper.link import netmap_region
 from rumphyper.link.netmap_abi import (
+    API,
     LEGACY,
     LEGACY_FLAGS,
     NIOCREGIF,
@@ -28,12 +30,13 @@ from rumphyper.link.netmap_abi import (
     POOLS_INFO,
     PORT_HEADER,
     REGISTER,
+    Mode,
     Option,
     RegisterFlag,
     Request,
 )
 from rumphyper.link.netmap_csb import Csb
-from rumphyper.link.netmap_name import PortName
+from rumphyper.link.netmap_name import RING_NUMBERS, PortName
 from rumphyper.link.netmap_request import (
     NO_SUCH_CALL,
     control,
@@ -188,16 +191,23 @@ class Port:
     def _register_legacy(self, wanted: Wanted, flags: int) -> Registered:
         """By NIOCREGIF, for modules that know no NIOCCTRL."""
         name = self.name
-        octets = os.fsencode(name.name)
+        mode, ring, base = int(name.mode), name.ring, name.name
+        if name.pipe:  # its end and number are no part of the name there
+            base, end, pipe = re.split("([{}])", base)
+            if not pipe.isdigit() or int(pipe) >= RING_NUMBERS:
+                cause = f"this module takes numbers below {RING_NUMBERS} for pipes"
+                raise HostError(self.linkstr, cause, "use one", errno.EINVAL)
+            mode = Mode.PIPE_MASTER if end == "{" else Mode.PIPE_SLAVE
+            ring = int(pipe)
+        octets = os.fsencode(base)
         if len(octets) > 15:
             cause = "this module takes names of up to 15 octets"
             raise HostError(self.linkstr, cause, "use a shorter one", errno.EINVAL)
         slots, rings = wanted.slots, wanted.rings
         body = bytearray(
             LEGACY.pack(
-                octets, 11, 0, 0, slots, slots, rings, rings, name.ring, 0, 0,
-                name.memory_id, wanted.extra_buffers,
-                name.mode | flags & LEGACY_FLAGS, 0,
+                octets, API, 0, 0, slots, slots, rings, rings, ring, 0, 0,
+                name.memory_id, wanted.extra_buffers, mode | flags & LEGACY_FLAGS, 0,
             )
         )  # fmt: skip
         try:

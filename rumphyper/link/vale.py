@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -100,12 +100,20 @@ MEANS = {
     errno.EBUSY: ("it is in use", "close what uses it, or detach it first"),
     errno.ENOMEM: ("no memory, or no free port at the switch", "detach others"),
     errno.EINVAL: ("the module refuses the request", "dmesg may say more"),
+    errno.EOPNOTSUPP: (
+        "it is no interface that is attached",
+        "attach one: rumphyper vale -a",
+    ),
     errno.EPERM: ("not permitted", "run as root"),
 }
 
 
 def _request(
-    request: Request, name: str, what: str, body: bytearray | None = None
+    request: Request,
+    name: str,
+    what: str,
+    body: bytearray | None = None,
+    means: Mapping[int, tuple[str, str]] | None = None,
 ) -> str:
     thing = f"{what} {name}".strip()
     if re.search(r"[\0-\x20]", name) or len(os.fsencode(name)) > LONGEST:
@@ -115,7 +123,8 @@ def _request(
     try:
         return control(fd, request, name, body, thing=thing)
     except HostError as error:
-        cause, remedy = MEANS.get(error.errno, (error.cause, error.remedy))
+        said = (error.cause, error.remedy)
+        cause, remedy = {**MEANS, **(means or {})}.get(error.errno, said)
         raise HostError(thing, cause, remedy, error.errno) from None
     finally:
         os.close(fd)
@@ -241,16 +250,24 @@ def start_polling(name: str, *, cpu: int = 0, cpus: int = 0) -> None:
     """Have kernel threads poll an attached interface.
 
     One thread on ``cpu`` for all rings, or one for each of so many ``cpus`` from
-    ``cpu`` on, with a ring each.
+    ``cpu`` on, with the ring of that number each. The module wants at least one
+    processor of the machine to be left without.
     """
-    _at_switch(name, "start polling")
+    _at_switch(name, what := "start polling")
+    there = os.cpu_count() or 1
+    if min(cpu, cpus) < 0 or cpu + max(cpus, 1) > there:  # the module does not look
+        cause = f"processors {cpu} to {cpu + max(cpus, 1) - 1} are asked for"
+        remedy = f"there are 0 to {there - 1}"
+        raise HostError(f"{what} {name}", cause, remedy, errno.EINVAL)
     mode = POLLING_MULTI_CPU if cpus else POLLING_SINGLE_CPU
-    body = bytearray(POLLING.pack(mode, cpu, cpus))
-    _request(Request.VALE_POLLING_ENABLE, name, "start polling", body)
+    body = bytearray(POLLING.pack(mode, cpu, cpus or 1))
+    already = ("threads poll it already", "end that first: rumphyper vale -P")
+    _request(Request.VALE_POLLING_ENABLE, name, what, body, {errno.EFAULT: already})
 
 
 def stop_polling(name: str) -> None:
     """End what `start_polling` began."""
-    _at_switch(name, "stop polling")
+    _at_switch(name, what := "stop polling")
     body = bytearray(POLLING.size)
-    _request(Request.VALE_POLLING_DISABLE, name, "stop polling", body)
+    nobody = ("no thread polls it", "begin that first: rumphyper vale -p")
+    _request(Request.VALE_POLLING_DISABLE, name, what, body, {errno.EFAULT: nobody})
