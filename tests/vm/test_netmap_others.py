@@ -57,11 +57,11 @@ def test_netbsd_answers_pings_through_a_vale_switch() -> None:
 
 def test_ports_of_switches_are_listed_to_be_watched() -> None:
     frames = mixed(100)
-    with opened("vale0:a") as a, opened("vale0:b") as b:
+    with opened("vale7:a") as a, opened("vale7:b") as b:
         links, errors = present()
         assert errors == []
-        listed = [link.linkstr for link in links if link.linkstr.startswith("vale")]
-        assert listed == ["vale0:a/rt", "vale0:b/rt"]
+        listed = [link.linkstr for link in links if link.linkstr.startswith("vale7:")]
+        assert listed == ["vale7:a/rt", "vale7:b/rt"]
         for linkstr in listed:
             with opened(linkstr) as monitor:
                 assert exchange(a, b, frames) == frames
