@@ -26,7 +26,7 @@ def test_examples_in_python(
     monkeypatch.chdir(tmp_path)
     one, two = (run_python(block) for block in blocks("python"))
     assert (one.returncode, one.stderr) == (two.returncode, two.stderr) == (0, "")
-    assert re.search(r" \d+ +rumpuser_cv_wait$", one.stdout, re.M)
+    assert re.search(r" \d+ +rumpuser_mutex_enter$", one.stdout, re.M)
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert int(two.stdout) > 10
 

@@ -34,7 +34,6 @@ DONE_AND_WHOLE = 0x03
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(e1000_device, "RESET_TIME", 0.05)
     monkeypatch.setattr(e1000_device, "EEPROM_TIME", 0.01)
 
 
@@ -110,7 +109,10 @@ def test_a_controller_of_another_kind(vendor: int, device: int) -> None:
         ),
     ],
 )
-def test_a_reset_that_does_not_finish(fault: str, cause: str) -> None:
+def test_a_reset_that_does_not_finish(
+    fault: str, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(e1000_device, "RESET_TIME", 0.05)
     device = FaultyDevice(fault)
     with pytest.raises(LinkError, match="0000:00:03") as caught:
         opened(device)
