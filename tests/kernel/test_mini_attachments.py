@@ -25,7 +25,7 @@ from tests.kernel.machine import (
 from tests.kernel.test_mini_boot import ARP_REQUEST
 from tests.kernel.test_mini_faults import up_and_down
 
-QUIET = 0.3
+PAUSE, QUIET = 0.03, 1.0
 """Seconds without a frame after which none is expected any more."""
 
 
@@ -43,7 +43,7 @@ def ask(host: Machine, requests: int) -> int:
     answers = 0
     for _ in range(requests):
         host.near.send([ARP_REQUEST])
-        answers += len(host.near.recv(timeout=QUIET / 10))
+        answers += len(host.near.recv(timeout=PAUSE))
     while more := host.near.recv(timeout=QUIET):
         answers += len(more)
     return answers
