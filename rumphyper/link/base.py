@@ -18,12 +18,14 @@ Promises that every link keeps:
   one of the two are put in order by the link.
 * ``close`` may be called from anywhere, any number of times. It wakes a blocked
   receiver, which raises LinkClosedError, and frees descriptors and mappings
-  only when no call is under way in another thread.
+  only when no call is under way: neither in another thread nor, for a signal's
+  handler, below it.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
@@ -138,6 +140,24 @@ class Link(abc.ABC):
         for watcher in tuple(self._watchers):
             watcher()
         self._wake()
+        if not self._is_inside():
+            self._let_go()
+            return
+        # We are a signal's handler in the middle of a call, which goes on with its
+        # descriptors when we return. Without a thread they last as long as we do.
+        name = f"close {self.linkstr}"
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=self._let_go, name=name, daemon=True).start()
+
+    def _is_inside(self) -> bool:
+        """Whether the calling thread is in the middle of a call of this link."""
+        for lock in (self.rx_lock, self.tx_lock):
+            with contextlib.suppress(RuntimeError):
+                threading.Condition(lock).notify()  # refuses who has not the lock
+                return True
+        return False
+
+    def _let_go(self) -> None:
         with self.rx_lock, self.tx_lock:
             self._release()
 

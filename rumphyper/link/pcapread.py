@@ -91,6 +91,7 @@ class PcapReader(Link):
 
     def fileno(self) -> int:
         """A descriptor that is readable when ``recv`` would not wait."""
+        self.check_open()
         return self._source.fileno()
 
     def _collect(self, limit: int) -> list[Record]:

@@ -99,11 +99,13 @@ class PcapWriter(Link):
 
     def fileno(self) -> int:
         """A descriptor that is always readable: ``recv`` never waits."""
+        self.check_open()
         return self._ready
 
     @property
     def pipe(self) -> int | None:
         """The pipe that is written to, for poll(2); None for a file."""
+        self.check_open()
         return None if self._regular else self._fd
 
     def _write(self, data: bytes) -> None:

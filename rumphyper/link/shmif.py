@@ -221,11 +221,15 @@ class ShmifLink(Link):
         self._alarm.wake()
 
     def _release(self) -> None:
-        self._alarm.close()
-        if self._lock is not None:
-            self._lock.close()
-        self._bus.release()
-        self._file.close()
+        try:
+            if self._outbox is not None:  # what a send in another thread has left
+                self._outbox.flush()
+        finally:
+            self._alarm.close()
+            if self._lock is not None:
+                self._lock.close()
+            self._bus.release()
+            self._file.close()
 
 
 def open_shmif(
