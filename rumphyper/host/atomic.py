@@ -103,9 +103,10 @@ class Word:
     def close(self) -> None:
         """Let go of the buffer. Idempotent; every later use raises HostError."""
         self.acquire = self.release = self._closed
-        if self._pair is not None:
-            self._pair.put_back()
-        self._pair = self._pinned = None
+        pair, self._pair = self._pair, None  # put back twice, two words would get it
+        if pair is not None:
+            pair.put_back()
+        self._pinned = None
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -182,3 +183,28 @@ def test_thunks_of_closed_words_are_drawn_again() -> None:
             assert word.acquire()
             addresses.add(id(word.acquire))
     assert len(addresses) <= 100 + 32
+
+
+def test_two_threads_that_close_a_word_give_its_thunks_back_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Given back twice, two later words would change the same octets."""
+    if not thunks.supported():
+        pytest.skip("no machine code templates for this architecture")
+    word = Word(bytearray(4), 0, "thunks")
+    put_back, back = swaps.Pair.put_back, []
+    both = threading.Barrier(2)
+
+    def slow(pair: swaps.Pair) -> None:
+        back.append(pair)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        put_back(pair)
+
+    monkeypatch.setattr(swaps.Pair, "put_back", slow)
+    closers = [threading.Thread(target=word.close) for _ in range(2)]
+    for thread in closers:
+        thread.start()
+    for thread in closers:
+        thread.join(9)
+    assert len(back) == 1
