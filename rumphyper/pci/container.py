@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import threading
 
 from typing_extensions import Self
 
@@ -47,7 +48,9 @@ class Container:
     def __init__(self, *, noiommu: bool = False, sysfs: Sysfs | None = None) -> None:
         self.noiommu = noiommu
         self._sysfs = sysfs or Sysfs()
+        self._lock = threading.Lock()
         self._groups: dict[int, tuple[int, int]] = {}
+        """By number: the descriptor, and how many devices use it."""
         self._memory: DmaSource | None = None
         self._fd = _open_container()
         try:
@@ -68,31 +71,34 @@ class Container:
 
         Raises GroupError, DeviceBusyError, DeniedError, PciError.
         """
-        fd, users = self._groups.get(group, (-1, 0))
-        if not users:
-            fd = self._open_group(group)
-            try:
-                self._join(fd, group)
-            except BaseException:
-                os.close(fd)
-                raise
-        self._groups[group] = (fd, users + 1)
-        return fd
+        with self._lock:
+            fd, users = self._groups.get(group, (-1, 0))
+            if not users:
+                fd = self._open_group(group)
+                try:
+                    self._join(fd, group)
+                except BaseException:
+                    os.close(fd)
+                    raise
+            self._groups[group] = (fd, users + 1)
+            return fd
 
     def detach(self, group: int) -> None:
         """Let a group go that was attached, with the last device of it.
 
         With the last group the kernel ends the IOMMU's mappings.
         """
-        fd, users = self._groups.pop(group)
-        if users > 1:
-            self._groups[group] = (fd, users - 1)
-            return
-        try:
-            if not self._groups:
-                self._forget()
-        finally:
-            os.close(fd)
+        with self._lock:
+            fd, users = self._groups[group]
+            if users > 1:
+                self._groups[group] = (fd, users - 1)
+                return
+            del self._groups[group]
+            try:
+                if not self._groups:
+                    self._forget()
+            finally:
+                os.close(fd)
 
     def close(self) -> None:
         """Unmap all memory and let go of the container. Idempotent.

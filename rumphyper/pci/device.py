@@ -50,6 +50,7 @@ class Device(ABC):
         self.config = config
         self._bars: dict[int, Bar] = {}
         self._command = threading.Lock()
+        self._closing = threading.RLock()
         self._cleanup = cleanup
         # Undone from the last to the first: the device is stopped before
         # anything is taken from it, and each step is taken if one fails.
@@ -175,8 +176,9 @@ class Device(ABC):
         return self.config.closed
 
     def close(self) -> None:
-        """Stop the device and give it up. Idempotent."""
-        self._cleanup.close()
+        """Stop the device and give it up. Idempotent; returns when that is done."""
+        with self._closing:  # two threads would take turns with the steps
+            self._cleanup.close()
 
     def after_close(self, callback: Callable[[], object]) -> None:
         """Have something called when the device has been given up."""

@@ -34,7 +34,7 @@ class Interrupt(ABC):
         self.vector = vector
         self._fd = fd
         self._lock = threading.Lock()
-        self._waiting = 0
+        self._users = 0
         self._closed = False
         try:
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -50,24 +50,22 @@ class Interrupt(ABC):
 
     def read(self) -> int:
         """How many interrupts have come since the last call; never waits."""
+        self._hold()
         try:
             return self._count(self.fileno())
         except BlockingIOError:
             return 0
         except OSError as error:
-            if self._closed:
-                raise self._gone() from None
             raise explained(error, self.thing) from None
+        finally:
+            self._release()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for at most ``timeout`` seconds; return what `read` does.
 
         `close`, by another thread, ends the wait with DeviceClosedError.
         """
-        with self._lock:
-            if self._closed:
-                raise self._gone()
-            self._waiting += 1
+        self._hold()
         try:
             poll = select.poll()
             poll.register(self._fd, select.POLLIN)
@@ -75,9 +73,19 @@ class Interrupt(ABC):
             poll.poll(None if timeout is None else max(0.0, timeout * 1000))
             return self.read()
         finally:
-            with self._lock:
-                self._waiting -= 1
-                self._let_go()
+            self._release()
+
+    def _hold(self) -> None:
+        """Keep the descriptors open until `_release`."""
+        with self._lock:
+            if self._closed:
+                raise self._gone()
+            self._users += 1
+
+    def _release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            self._let_go()
 
     @abstractmethod
     def unmask(self) -> None:
@@ -96,8 +104,8 @@ class Interrupt(ABC):
             self._let_go()
 
     def _let_go(self) -> None:
-        """Close the descriptors once nobody waits on them; hold the lock."""
-        if self._closed and not self._waiting and self._bell >= 0:
+        """Close the descriptors once nobody uses them; hold the lock."""
+        if self._closed and not self._users and self._bell >= 0:
             os.close(self._bell)
             os.close(self._fd)
             self._bell = self._fd = -1

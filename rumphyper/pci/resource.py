@@ -64,8 +64,7 @@ class _OwnFileBar(FileBar):
     """A FileBar that owns its descriptor."""
 
     def close(self) -> None:
-        fd = self._fd
-        super().close()
+        fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
