@@ -12,7 +12,7 @@ import abc
 import contextlib
 import os
 import select
-import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -58,6 +58,7 @@ class XenLink(Link):
             self.events = self._held.enter_context(EventChannels())
             self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._held.callback(os.close, self._alarm)
+            self._ringing = threading.Lock()
             self._rung = False
             self._epoll = select.epoll()
             self._held.callback(self._epoll.close)
@@ -174,14 +175,16 @@ class XenLink(Link):
 
     def _ring(self) -> None:
         """Have `fileno` readable and waits end, until `_quiet`."""
-        if not self._rung:
-            self._rung = True
-            os.write(self._alarm, (1).to_bytes(8, sys.byteorder))
+        with self._ringing:
+            if not self._rung:
+                self._rung = True
+                os.eventfd_write(self._alarm, 1)
 
     def _quiet(self) -> None:
-        if self._rung:
-            self._rung = False
-            os.read(self._alarm, 8)
+        with self._ringing:  # a sender's failure must not be read away
+            if self._rung and self._failure is None:
+                self._rung = False
+                os.eventfd_read(self._alarm)
 
     # -- frames --------------------------------------------------------------------
 

@@ -128,31 +128,34 @@ class Channel:
             while True:
                 with self._changed:
                     waits = self._one_by_one and (self._pending or self._abandoned)
-                    if not self._unsent or waits or self._fd < 0:
+                    if not self._unsent or waits or self._failure is not None:
                         return
                     pending = self._unsent.popleft()
                     self._pending[pending.message.request] = pending
+                    fd = self._fd  # which stays open as long as we write
                 try:
-                    self._write(pending.message.encode())
+                    self._write(fd, pending.message.encode())
                 except OSError as error:
                     with self._changed:
                         self._pending.pop(pending.message.request, None)
                         pending.failure = self._write_error(error, pending)
                         self._changed.notify_all()
 
-    def _write(self, octets: bytes) -> None:
+    def _write(self, fd: int, octets: bytes) -> None:
         while octets:
             try:
-                octets = octets[os.write(self._fd, octets) :]
+                octets = octets[os.write(fd, octets) :]
             except BlockingIOError:
                 poll = select.poll()
-                poll.register(self._fd, select.POLLOUT)
-                if not poll.poll(STUCK):
+                poll.register(fd, select.POLLOUT)
+                poll.register(self._bell[0], select.POLLIN)
+                if not poll.poll(STUCK) or self._failure is not None:
                     raise BrokenPipeError from None
 
     def _write_error(self, error: OSError, pending: Pending) -> RumphyperError:
         if isinstance(error, ConnectionError):  # and what it was may be cut off
-            self._failure = XenstoreGoneError(self.name, "xenstored is gone", GONE)
+            if self._failure is None:
+                self._failure = XenstoreGoneError(self.name, "xenstored is gone", GONE)
             return self._failure
         # The kernel's xenbus refuses by write(2) what it can see to be wrong.
         found = from_oserror(error, pending.thing)

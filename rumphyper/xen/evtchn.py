@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import select
+import threading
 
 from rumphyper.errors import HostError
 from rumphyper.host.ioctl import ioctl
@@ -30,7 +32,15 @@ class EventChannels:
 
     def __init__(self, node: str = EVTCHN) -> None:
         self._node = node
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._closed = False
         self._fd = open_node(node)
+        try:
+            self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+        except OSError as error:  # too many descriptors
+            os.close(self._fd)
+            raise from_oserror(error, node) from None
         self.ports: set[int] = set()
         """The ports that are bound."""
 
@@ -88,23 +98,49 @@ class EventChannels:
         return ports
 
     def wait(self, timeout: float | None = None) -> list[int]:
-        """Wait for ports to fire, at most so many seconds; they stay masked."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        poll.poll(None if timeout is None else max(0.0, timeout * 1000))
-        return self.pending()
+        """Wait for ports to fire, at most so many seconds; they stay masked.
+
+        `close`, by another thread, ends the wait with a HostError.
+        """
+        with self._lock:
+            self._check()
+            self._waiting += 1
+        try:
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            poll.register(self._bell, select.POLLIN)
+            poll.poll(None if timeout is None else max(0.0, timeout * 1000))
+            self._check()
+            return self.pending()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                self._let_go()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise HostError(self._node, "it was closed", "open it again", errno.EBADF)
 
     def close(self) -> None:
-        """Close all ports and the descriptor. Idempotent."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        for port in self.ports:
-            # One that the other end has closed is gone; so it is from here, soon.
-            with contextlib.suppress(HostError):
-                ioctl(fd, abi.UNBIND, bytearray(abi.PORT.pack(port)))
-        self.ports.clear()
-        os.close(fd)
+        """Close all ports and the descriptor; wake who waits. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for port in tuple(self.ports):
+                # One that the other end has closed is gone; so it is from here, soon.
+                with contextlib.suppress(HostError):
+                    self.unbind(port)
+            self.ports.clear()
+            os.eventfd_write(self._bell, 1)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the descriptors once nobody waits on them; hold the lock."""
+        if self._closed and not self._waiting and self._fd >= 0:
+            os.close(self._bell)
+            os.close(self._fd)
+            self._bell = self._fd = -1
 
     def __enter__(self) -> EventChannels:
         return self
