@@ -16,6 +16,7 @@ import errno
 import mmap
 import os
 import select
+import threading
 
 from rumphyper.errors import HostError
 from rumphyper.host.libc import failure, libc, pin
@@ -53,6 +54,7 @@ class Burst:
     def __init__(self, fd: int, room: int, softc: int, thunk: int) -> None:
         self.received = 0
         self.received_bytes = 0
+        self._lock = threading.Lock()
         self._event = os.eventfd(0, os.EFD_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
@@ -113,14 +115,20 @@ class Burst:
         self._walk(*self._arguments)
 
     def wake(self) -> None:
-        """End `wait`, now and from now on."""
-        os.eventfd_write(self._event, 1)
+        """End `wait`, now and from now on. No effect after `close`."""
+        with self._lock:
+            if self._event >= 0:
+                os.eventfd_write(self._event, 1)
 
     def close(self) -> None:
-        """Free the event; the memory goes with the object. Idempotent."""
-        event, self._event = self._event, -1
-        if event >= 0:
-            os.close(event)
+        """Free the event; the memory goes with the object. Idempotent.
+
+        Nobody may wait any more.
+        """
+        with self._lock:
+            event, self._event = self._event, -1
+            if event >= 0:
+                os.close(event)
 
 
 def writev_address() -> int:

@@ -65,6 +65,8 @@ class Interface:
         """Frames from the kernel that the link did not take."""
 
         self.thread: threading.Thread | None = None
+        self.reading = threading.Lock()
+        """Held while frames are read by the descriptor, which is open meanwhile."""
 
     def die(self) -> None:
         """Make the receiver end. A descriptor stays open: C code may send on it."""
@@ -84,9 +86,14 @@ class Interface:
 
     def close(self) -> None:
         """Close the link; nobody sends or receives any more."""
-        self.link.close()
+        self.close_link()
         if self.burst is not None:
             self.burst.close()
+
+    def close_link(self) -> None:
+        """Close the link of an interface that dies, though its receiver is at work."""
+        with self.reading:
+            self.link.close()
 
 
 def receive(
@@ -108,6 +115,8 @@ def receive(
     except BaseException as error:
         reporter.exception(f"receiver of virt {interface.name}", error)
     finally:
+        if interface.burst is not None:
+            interface.burst.close()
         component.kthread_release()
 
 
@@ -117,9 +126,11 @@ def _pump(interface: Interface, burst: Burst, component: Component) -> None:
     counters = interface.link.counters
     while True:
         burst.wait()
-        if interface.dying:
-            return
-        if burst.read():
+        with interface.reading:
+            if interface.dying:
+                return
+            number = burst.read()
+        if number:
             counters.received = burst.received
             counters.received_bytes = burst.received_bytes
             schedule(None)

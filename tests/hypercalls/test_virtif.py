@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ import pytest
 from typing_extensions import Buffer
 
 from rumphyper.errors import CorruptError, LinkClosedError, LinkEndedError
+from rumphyper.host import thunks
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.tables.virtif import DELIVER
@@ -302,6 +304,57 @@ def test_close_of_the_hypervisor(library: ctypes.CDLL, link: Memory) -> None:
     for receiver in receivers:
         receiver.join(10)
         assert not receiver.is_alive()
+
+
+class Datagrams(Memory):
+    """A link whose frames are read by its descriptor: the near end of a pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.near.setblocking(False)
+
+    def frame_fd(self) -> int:
+        return self.near.fileno()
+
+    def _release(self) -> None:
+        self.near.close()
+        self.far.close()
+
+
+@pytest.mark.skipif(not thunks.supported(), reason="no machine-code templates")
+def test_close_of_the_hypervisor_in_the_middle_of_a_burst(
+    library: ctypes.CDLL,
+) -> None:
+    """The descriptor stays open while it is read: its number is nobody else's."""
+    before = set(os.listdir("/proc/self/fd"))
+    link = Datagrams()
+    virtif = Virtif({"0": link})
+    kernel = Interfaces(library, virtif)
+    assert kernel.create(b"0")[0] == 0
+    interface = virtif.interfaces()[0]
+    burst, fd = interface.burst, link.near.fileno()
+    assert burst is not None
+    read, reading = burst.read, threading.Event()
+    found: list[str] = []
+
+    def slow() -> int:
+        reading.set()
+        time.sleep(0.3)
+        found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return read()
+
+    burst.read = slow  # type: ignore[method-assign]
+    link.far.send(bytes(60))
+    assert reading.wait(10)
+    kernel.setup.hv.close()
+    assert "socket" in found[0]
+    assert interface.thread is not None
+    interface.thread.join(10)
+    assert not interface.thread.is_alive()
+    assert set(os.listdir("/proc/self/fd")) == before
+    burst.wake()  # of a kernel that destroys it late
+    assert kernel.setup.reports == []
 
 
 def test_traced(library: ctypes.CDLL, link: Memory, tmp_path: Path) -> None:

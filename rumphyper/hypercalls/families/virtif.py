@@ -239,4 +239,4 @@ class Virtif(Family):
             self._sender = "python"  # before the descriptors' numbers are free
             self._hypervisor.bind(SEND, self.send, "python")
         for interface in self.interfaces():
-            interface.link.close()
+            interface.close_link()
