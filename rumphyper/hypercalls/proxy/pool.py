@@ -99,9 +99,9 @@ class Pool:
             return True
 
     def post(self, job: Job) -> None:
-        """Let a worker do ``job``, soon."""
+        """Let a worker do ``job``, soon; nobody does it after the end."""
         self._jobs.append(job)
-        os.eventfd_write(self._bell, 1)
+        self._ring()
 
     def finish(self, job: Job, patience: float) -> None:
         """Let a worker do ``job``, and wait for its end."""
@@ -115,21 +115,35 @@ class Pool:
         done.wait(patience)
 
     def stop(self, patience: float) -> None:
-        """End the threads; those that sleep in the kernel are left behind."""
+        """End the threads; those that sleep in the kernel are not waited for.
+
+        The last of them takes the descriptors along.
+        """
         with self._lock:
             self._stopping = True
             threads = list(self._threads)
-        os.eventfd_write(self._bell, 1)  # nobody reads it any more: all wake up
+        self._ring()  # nobody reads it any more: all wake up
         deadline = time.monotonic() + patience
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if not self._threads:
-            self.forget()
+        with self._lock:
+            if not self._threads:
+                self.forget()
 
     def forget(self) -> None:
-        """Close the descriptors: there are no threads, or (fork) they are not here."""
+        """Close the descriptors: there are no threads, or (fork) they are not here.
+
+        Idempotent. Without the lock, which in a child nobody may ever release.
+        """
         self._poller.close()
-        os.close(self._bell)
+        bell, self._bell = self._bell, -1
+        if bell >= 0:
+            os.close(bell)
+
+    def _ring(self) -> None:
+        with self._lock:  # a call that ends late finds the number somebody else's
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
 
     def _begin(self, problems: list[BaseException], begun: threading.Event) -> None:
         thread = threading.Thread(
@@ -158,7 +172,10 @@ class Pool:
         else:
             with self._lock:
                 self._idle -= 1
-        self._threads.discard(threading.current_thread())
+        with self._lock:
+            self._threads.discard(threading.current_thread())
+            if self._stopping and not self._threads:
+                self.forget()
 
     def _work(self, worker: Worker) -> None:
         """Until there are too many, or the end; begins and ends as idle."""

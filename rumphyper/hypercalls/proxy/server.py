@@ -93,9 +93,12 @@ class Server:
 
     def close(self) -> None:
         """End: the socket goes, then the clients and their processes. Idempotent."""
-        if self._closing or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
             return
-        self._closing = True
+        with self._fewer:
+            if self._closing:
+                return
+            self._closing = True
         self.pool.remove(self._arrivals.fd)
         self.listener.close()
         for client in list(self.clients.values()):

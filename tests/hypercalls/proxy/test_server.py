@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -47,6 +48,65 @@ def test_nothing_is_left_at_the_end(tmp_path: Path) -> None:
     assert not kernel.lwps
     assert os.listdir(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_two_threads_that_close_it_close_its_descriptors_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed twice, a number may be somebody else's by then."""
+    with fake_served(tmp_path, FakeKernel()) as (family, _):
+        server = family.server
+        assert server is not None
+        closed: list[int] = []
+        ended: list[bool] = []
+        close, getpid = os.close, os.getpid
+        both = threading.Barrier(2)
+
+        def recorded(fd: int) -> None:
+            closed.append(fd)
+            with contextlib.suppress(OSError):
+                close(fd)
+
+        def late() -> int:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.5)
+            return getpid()
+
+        monkeypatch.setattr("rumphyper.hypercalls.proxy.pool.os.close", recorded)
+        monkeypatch.setattr("rumphyper.hypercalls.proxy.server.os.getpid", late)
+
+        def end() -> None:
+            server.close()
+            ended.append(True)
+
+        closers = [threading.Thread(target=end) for _ in range(2)]
+        for thread in closers:
+            thread.start()
+        for thread in closers:
+            thread.join(9)
+        monkeypatch.undo()
+        assert len(closed) == 1
+        assert ended == [True, True]
+
+
+def test_what_ends_after_the_server_rings_no_bell_of_others(tmp_path: Path) -> None:
+    """A thread of the kernel may leave a client late; the bell's number is free."""
+    with fake_served(tmp_path, FakeKernel()) as (family, url), Raw(url):
+        server = family.server
+        assert server is not None
+        [client] = server.clients.values()
+        bell = server.pool._bell
+        assert client.enter() == 0
+        threading.Timer(0.2, client.leave).start()
+        server.close()
+        other = os.eventfd(0, os.EFD_NONBLOCK)
+        if other != bell:
+            os.dup2(other, bell)
+        server.pool.post(lambda worker: None)
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(other)
+        for fd in {other, bell}:
+            os.close(fd)
 
 
 def test_before_the_kernel_runs() -> None:
