@@ -122,11 +122,13 @@ class RemoteTransport:
                     opened = open_server(self.url, self._timeout)
                     break
                 except RumphyperError:
-                    if time.monotonic() + pause > end:
+                    if self.down or time.monotonic() + pause > end:
                         return lost
                 time.sleep(pause)
                 pause = min(pause * 2, 1.0)
             self.link = Connection(opened, lost.name)
+            if self.down:  # `close` may have found the lost one here
+                self.link.close()
             return self.link
 
     def prefork(self) -> Prefork:

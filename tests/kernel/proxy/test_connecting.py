@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 import rumphyper
-from rumphyper.errors import ProtocolError, RumphyperError, ServerError, UrlError
+from rumphyper.errors import (
+    ProtocolError,
+    RumphyperError,
+    ServerError,
+    ServerGoneError,
+    UrlError,
+)
 from rumphyper.hypercalls.proxy import frames
 from rumphyper.hypercalls.proxy.frames import pack
 from rumphyper.kernel.remotehandshake import Prefork
@@ -181,6 +187,40 @@ def test_a_silent_listener_is_not_waited_for(tmp_path: Path) -> None:
         listener.listen()
         with pytest.raises(ServerError, match=r"no answer within 0\.2 s"):
             rumphyper.connect(f"unix://{tmp_path}/s", timeout=0.2)
+
+
+def test_closing_ends_what_is_just_connecting_again(tmp_path: Path) -> None:
+    """Else it would be there after `close`, and nobody would end it."""
+    again, go_on = threading.Event(), threading.Event()
+    ends: list[bool] = []
+
+    def script(peer: Peer) -> None:
+        if not ends:
+            peer.greet()
+            ends.append(True)
+            return  # the connection is lost
+        again.set()
+        go_on.wait(10)
+        peer.greet()
+        ends.append(peer.gone())
+
+    with listening(tmp_path, script) as url:
+        kernel = rumphyper.connect(url, timeout=5, reconnect=5)
+        with pytest.raises(ServerGoneError):
+            kernel.syscall("getpid")
+
+        def call() -> None:
+            with pytest.raises(ServerGoneError):
+                kernel.syscall("getpid")
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        assert again.wait(10)
+        kernel.close()
+        go_on.set()
+        caller.join(10)
+        assert kernel.closed
+    assert ends == [True, True]
 
 
 def test_errors_and_preforks_can_be_sent_to_other_processes() -> None:
