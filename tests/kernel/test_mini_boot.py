@@ -153,6 +153,27 @@ def test_one_kernel_at_a_time() -> None:
             assert other.running
 
 
+def test_two_threads_shut_one_kernel_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one waits until all is done, and has nothing to do."""
+    with booted() as (kernel, _):
+        begun, destroy = threading.Event(), kernel.destroy_interface
+
+        def slow(name: str) -> None:
+            begun.set()
+            time.sleep(0.3)
+            destroy(name)
+
+        monkeypatch.setattr(kernel, "destroy_interface", slow)
+        errors: list[BaseException | None] = []
+        first = threading.Thread(target=lambda: errors.append(finish(kernel.shutdown)))
+        first.start()
+        assert begun.wait(9)
+        errors.append(finish(kernel.shutdown))
+        assert not kernel.running
+        first.join(9)
+        assert errors == [None, None]
+
+
 def test_what_is_down_says_so() -> None:
     with booted() as (kernel, _):
         pass

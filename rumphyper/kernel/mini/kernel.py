@@ -8,6 +8,7 @@ with Hypervisor(python_families()) as hypervisor:
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -44,6 +45,7 @@ class MiniKernel:
         self._guard = GUARD
         self._system: System | None = None
         self._undo = ExitStack()
+        self._ending = threading.RLock()
         self._calls: Calls | None = None
         self._messages = ""
         self.violations: list[str] = []
@@ -160,9 +162,9 @@ class MiniKernel:
         Raises ContextError when the host has broken rules, or when something
         is left over; the kernel is down all the same.
         """
-        if self._system is None:
-            return
-        with self._guard:
+        with self._ending, self._guard:
+            if self._system is None:
+                return
             for interface in self.interfaces():
                 try:
                     self.destroy_interface(interface.name)
