@@ -38,6 +38,15 @@ def test_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read_recording(path)) == 11
 
 
+def test_a_file_that_cannot_be_written_is_let_go() -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    setup, before = Setup(), os.listdir("/proc/self/fd")
+    with pytest.raises(HostError, match="No space left"):
+        Recorder("/dev/full").attach(setup.hv)
+    assert os.listdir("/proc/self/fd") == before
+
+
 def clock(**given: object) -> dict[str, object]:
     asked = {"clock": 0}
     return answer(call="rumpuser_clock_gettime", asked=asked, given=given)

@@ -45,8 +45,12 @@ class Recorder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
         try:
             fd = os.open(self.path, flags, 0o600)
-            os.set_blocking(fd, True)  # a pipe without a reader is no reason to wait
-            _write(fd, HEADER)
+            try:
+                os.set_blocking(fd, True)  # no pipe without a reader is waited for
+                _write(fd, HEADER)
+            except BaseException:
+                os.close(fd)
+                raise
         except OSError as error:
             raise from_oserror(error, self.path, REMEDY) from None
         self._fd, self.answers = fd, 0
