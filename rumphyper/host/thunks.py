@@ -182,15 +182,19 @@ class ThunkBuilder:
         if result is not None:
             self._specs[-1] = attrs.evolve(self._specs[-1], result=result)
 
-    def attempt(self, name: str, argc: int = 6, floats: bool = False) -> None:
+    def attempt(
+        self, name: str, argc: int = 6, floats: bool = False, negative: bool = False
+    ) -> None:
         """A symbol that calls its target and, if that gives non-zero, its second.
 
         The target returns a C int. Zero is returned as it is; otherwise the
         second is jumped to with the same arguments: ``argc`` integer words and,
         only if ``floats``, the floating point registers (their lower 128 bits).
+        With ``negative`` only a negative int is a failure, as of system calls;
+        all else is returned, the whole word of it.
         """
         _check_count(name, argc, 64)
-        code = self._code("attempt", argc, floats)
+        code = self._code("attempt", argc, floats, negative)
         self._add(name, "attempt", ("slot", "second"), code)
 
     def chain(self, name: str, first: int, second: int) -> None:

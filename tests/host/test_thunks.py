@@ -248,6 +248,19 @@ def test_attempt_looks_at_an_int_only() -> None:
     assert integers(1)(library.address("f"))(1) == 1 << 32
 
 
+def test_attempt_may_take_the_second_way_on_a_negative_int_only() -> None:
+    library = load(lambda b: b.attempt("f", 3, negative=True))
+    answers = [0, 1, 65535, 0x7FFFFFFF, -1, 0xFFFFFFFF, -(1 << 31), 1 << 32]
+    left = iter(answers)
+    second: list[Words] = []
+    library["f"].target = integers(3)(lambda *_: next(left))
+    library["f"].second = integers(3)(noting(second, 99))
+    call = integers(3)(library.address("f"))
+    results = [call(k, k + 1, k + 2) for k in range(len(answers))]
+    assert results == [0, 1, 65535, 0x7FFFFFFF, 99, 99, 99, 1 << 32]
+    assert second == [(k, k + 1, k + 2) for k in (4, 5, 6)]
+
+
 def test_a_chain_hands_the_result_on() -> None:
     library = load(lambda b: b.chain("f", 3, 2))
     short = ctypes.CFUNCTYPE(LONG, *[LONG] * 3)

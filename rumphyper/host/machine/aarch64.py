@@ -75,6 +75,11 @@ _LEAVE = table(
 )
 _RET = Line("d65f03c0", "ret")
 _JUMP = table(("58000010 {slot}", "ldr x16, {slot}"), ("d61f0200", "br x16"))
+_IF_NOT_ZERO = table(("35000000 {>again}", "cbnz w0, {again}"))
+_IF_NEGATIVE = table(
+    ("7100001f", "cmp w0, #0"),
+    ("5400000b {>again}", "b.lt {again}"),
+)
 _CALL = table(("58000010 {slot}", "ldr x16, {slot}"), ("d63f0200", "blr x16"))
 
 
@@ -181,7 +186,7 @@ class AArch64(Machine):
         result = Line("58000000 {result}", "ldr x0, {result}")
         return [*_ENTER, *loads, *_CALL, result, _LEAVE[1], _RET]
 
-    def attempt(self, argc: int, floats: bool) -> list[Line]:
+    def attempt(self, argc: int, floats: bool, negative: bool) -> list[Line]:
         words = self.stack_words(argc)
         return [
             *_ENTER,
@@ -190,7 +195,7 @@ class AArch64(Machine):
             *(_SAVE_VECTORS if floats else []),
             *_pass_stack(words),
             *_CALL,
-            Line("35000000 {>again}", "cbnz w0, {again}"),
+            *(_IF_NEGATIVE if negative else _IF_NOT_ZERO),
             *_LEAVE,
             _RET,
             label("again"),

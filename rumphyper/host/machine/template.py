@@ -123,8 +123,10 @@ class Machine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def attempt(self, argc: int, floats: bool) -> list[Line]:
+    def attempt(self, argc: int, floats: bool, negative: bool) -> list[Line]:
         """Call ``slot``; if it gives a non-zero int, jump to ``second`` instead.
+
+        If ``negative``, only for an int below zero.
 
         The second function gets the same arguments: the integer registers, the
         stack, and the floating point registers if ``floats``.

@@ -129,6 +129,7 @@ _PASS = (
     ("41 89 c0", "mov %eax,%r8d"),
     ("41 89 c1", "mov %eax,%r9d"),
 )
+_JNE, _JS = ("75 {>again}", "jne {again}"), ("78 {>again}", "js {again}")
 _RELOAD_RAX = Line("48 8b 45 c8", "mov -0x38(%rbp),%rax")
 
 
@@ -188,7 +189,7 @@ class X86_64(Machine):
             _RET,
         ]
 
-    def attempt(self, argc: int, floats: bool) -> list[Line]:
+    def attempt(self, argc: int, floats: bool, negative: bool) -> list[Line]:
         words = self.stack_words(argc)
         vectors = range(8) if floats else range(0)
         return [
@@ -197,7 +198,7 @@ class X86_64(Machine):
             *_pass_stack(words),
             _CALL,
             Line("85 c0", "test %eax,%eax"),
-            Line("75 {>again}", "jne {again}"),
+            Line(*(_JS if negative else _JNE)),
             _LEAVE,
             _RET,
             label("again"),
