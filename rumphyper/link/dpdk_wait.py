@@ -9,8 +9,11 @@ card has one vector for everything, EAL's own thread takes the events.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
+import signal
+import threading
 import time
 
 from rumphyper.dpdk.port import Port
@@ -39,6 +42,10 @@ class Wait:
         """The interrupt's descriptor, or -1 where there is none."""
 
         self._tap = -1
+        self._signal = 0
+        """What tells the driver that there are frames. net_tap does not look before,
+        and who gets the signal may not run for long: so it is sent once more."""
+
         self._is_event = False
         self._trusted = False
         self._fired = False
@@ -56,6 +63,7 @@ class Wait:
             self.fd = self._waiter.fd = fd
             self._is_event = "eventfd" in place
             self._trusted = not self._is_event
+            self._signal = fcntl.fcntl(fd, fcntl.F_GETSIG)
 
     @property
     def always_on(self) -> bool:
@@ -73,7 +81,7 @@ class Wait:
     def detach(self) -> None:
         """Do without it: a port that is stopped may close it."""
         self.fd, self._waiter.fd = -1, self._idle
-        self._tap = -1
+        self._tap, self._signal = -1, 0
 
     def begin(self) -> None:
         """Start to wait: nothing was there at the first look."""
@@ -92,7 +100,9 @@ class Wait:
             self._switch(True)  # and look once more: something may have come
         else:
             longest = ASIDE if self._trusted else LONGEST
-            self._waiter.wait(longest if left is None else min(longest, left))
+            there = self._waiter.wait(longest if left is None else min(longest, left))
+            if there and self._signal:
+                signal.pthread_kill(threading.get_ident(), self._signal)
             self._fired = self._is_event and _take_event(self.fd)
             if self._fired:
                 self._trusted = True
