@@ -32,6 +32,7 @@ class OurKernel(StockKernel):
     def __init__(self) -> None:
         settings: dict[str, Any] = json.loads(os.environ.get("RUMPHYPER_BENCH", "{}"))
         self.link_options: dict[str, Any] = settings.get("link", {})
+        self.linkstr: str = settings.get("linkstr", f"tap:{tasks.TAP}")
         names = [name for name in COMPONENTS if name not in ("rumpuser", "rump")]
         traced = settings.get("trace", "")
         trace = trace_of(traced)
@@ -45,7 +46,7 @@ class OurKernel(StockKernel):
         self.prepare()
 
     def interface(self, name: str, address: str, bus: str = "") -> None:
-        linkstr = f"shmif:{bus}" if bus else f"tap:{tasks.TAP}"
+        linkstr = f"shmif:{bus}" if bus else self.linkstr
         options = {} if bus else self.link_options
         interface = self.kernel.create_interface(name, linkstr, **options)
         interface.add_address(f"{address}/24")

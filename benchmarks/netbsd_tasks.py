@@ -57,14 +57,9 @@ def run(make: Callable[[], Kernel], words: Sequence[str]) -> None:
 
 def tcp(kernel: Kernel, argument: str) -> dict[str, float]:
     """``receive:MIB`` or ``send:MIB`` over virt0 and TAP, host on the far side."""
-    from rumphyper.host.netif import Netif  # the host's side only
-
     direction, amount = argument.split(":")
     total = int(amount) << 20
-    kernel.interface("virt0", GUEST)
-    with Netif() as netif:
-        netif.add_address(TAP, f"{HOST}/24")
-        netif.set_up(TAP)
+    _join(kernel)
     with socket.create_server((HOST, PORT)) as listener:
         child = os.fork()
         if not child:
@@ -87,6 +82,34 @@ def tcp(kernel: Kernel, argument: str) -> dict[str, float]:
         "cpu": spent / (total / 1e9),
         "boot_ms": kernel.boot_ms,
     }
+
+
+def echo(kernel: Kernel, argument: str) -> dict[str, float]:
+    """``COUNT``: UDP round trips over virt0 to the host, which echoes."""
+    _join(kernel)
+    payload = bytes(64)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((HOST, 7))
+        child = os.fork()
+        while not child:
+            octets, sender = server.recvfrom(CHUNK)
+            server.sendto(octets, sender)
+    try:
+        kernel.round_trips(HOST, 20, payload)
+        turns = sorted(kernel.round_trips(HOST, int(argument), payload))
+    finally:
+        os.kill(child, 9)
+    return {"us": turns[len(turns) // 2], "boot_ms": kernel.boot_ms}
+
+
+def _join(kernel: Kernel) -> None:
+    """Connect the kernel's virt0 with the host."""
+    from rumphyper.host.netif import Netif  # the host's side only
+
+    kernel.interface("virt0", GUEST)
+    with Netif() as netif:
+        netif.add_address(TAP, f"{HOST}/24")
+        netif.set_up(TAP)
 
 
 def _far_side(listener: socket.socket, direction: str, total: int) -> None:
@@ -161,6 +184,7 @@ def boot(kernel: Kernel, argument: str) -> dict[str, float]:
 TASKS: dict[str, Callable[[Kernel, str], dict[str, float]]] = {
     "tcp": tcp,
     "udp": udp,
+    "echo": echo,
     "serve": serve,
     "sink": sink,
     "bustcp": bus_tcp,
