@@ -16,6 +16,7 @@ import attrs
 from rumphyper.errors import LinkClosedError, LinkEndedError
 from rumphyper.hypercalls.burst import Burst
 from rumphyper.hypercalls.report import Reporter
+from rumphyper.hypercalls.sendqueue import SendQueue
 from rumphyper.link.base import Link
 
 if TYPE_CHECKING:
@@ -58,8 +59,12 @@ class Interface:
         self.burst: Burst | None = None
         """Present where frames arrive by the link's descriptor, not the link."""
 
+        self.queue: SendQueue | None = None
+        """Present where frames are gathered on their way to the link."""
+
         self.sends_by_fd = False
-        """Whether the kernel's handle is that descriptor, for writev(2)."""
+        """Whether the kernel's handle is the descriptor of one or the other, for
+        writev(2)."""
 
         self.dropped = 0
         """Frames from the kernel that the link did not take."""
@@ -71,6 +76,8 @@ class Interface:
     def die(self) -> None:
         """Make the receiver end. A descriptor stays open: C code may send on it."""
         self.dying = True
+        if self.queue is not None:
+            self.queue.finish()
         if self.burst is not None:
             self.burst.wake()
         else:
@@ -94,6 +101,8 @@ class Interface:
         """Close the link of an interface that dies, though its receiver is at work."""
         with self.reading:
             self.link.close()
+        if self.queue is not None:
+            self.queue.close()
 
 
 def receive(

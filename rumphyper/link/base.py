@@ -128,6 +128,10 @@ class Link(abc.ABC):
     frame_header: int = 0
     """Octets of virtio-net header in front of each frame on `frame_fd`."""
 
+    sends_in_bursts: bool = False
+    """Whether a kernel's frames are gathered for `send`, by a thread of their own,
+    and not handed over one by one."""
+
     @property
     def closed(self) -> bool:
         return self._closed

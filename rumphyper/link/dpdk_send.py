@@ -22,6 +22,8 @@ KEEPERS = ("net_ring",)
 class Sender(Link):
     """A link that sends by a port's first transmit queue."""
 
+    sends_in_bursts = True
+
     def __init__(
         self, linkstr: str, port: Port, tx_pool: Pool, mac: bytes, mtu: int
     ) -> None:

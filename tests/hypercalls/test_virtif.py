@@ -27,6 +27,8 @@ from tests.hypercalls.test_files import iovecs
 
 SOFTC = 0x5C5C50
 MAC = bytes.fromhex("b2a000112233")
+RECEIVER_IS_THERE = "hyp_unschedule"
+"""Its last call until frames come."""
 
 
 class Memory(Link):
@@ -131,7 +133,7 @@ def test_frames_out(library: ctypes.CDLL, link: Memory) -> None:
     kernel = Interfaces(library, Virtif({"0": link}))
     result, user, mac = kernel.create(b"0")
     assert (result, mac) == (0, MAC)
-    until(lambda: "hyp_lwproc_newlwp" in kernel.setup.kernel.names())
+    until(lambda: RECEIVER_IS_THERE in kernel.setup.kernel.names())
     kernel.setup.kernel.events.clear()
     parts = [ctypes.create_string_buffer(os.urandom(n), n) for n in (14, 1, 485)]
     kernel.setup.call("virt_send", user, iovecs(*parts), 3)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rumphyper.errors import LinkClosedError, RumphyperError
 from rumphyper.host import thunks
+from rumphyper.host.library import Thunk
 from rumphyper.host.thunks import ThunkLibrary
 from rumphyper.hypercalls.burst import Burst, deliver_each, writev_address
 from rumphyper.hypercalls.errno import Errno
@@ -20,6 +21,7 @@ from rumphyper.hypercalls.family import Family
 from rumphyper.hypercalls.handles import Handles
 from rumphyper.hypercalls.receiver import Component, Interface, receive
 from rumphyper.hypercalls.report import HypercallError, Reporter
+from rumphyper.hypercalls.sendqueue import SendQueue, writev_or
 from rumphyper.hypercalls.superburst import SuperBurst, kernel_sum
 from rumphyper.hypercalls.tables.virtif import DELIVER
 from rumphyper.hypercalls.threadstate import hold_thread_state
@@ -60,7 +62,9 @@ class Virtif(Family):
     A link with a descriptor of frames (`Link.frame_fd`: TAP) is bypassed unless
     ``native`` is false: bursts are delivered by burst.py, and while all links
     are of that kind the slot of virt_send leads straight to libc's writev(2),
-    which has the same arguments once the descriptor is the kernel's handle.
+    which has the same arguments once the descriptor is the kernel's handle. So it is
+    with links that like bursts (`Link.sends_in_bursts`): there the descriptor leads
+    to a queue, see sendqueue.py.
     """
 
     family = "virtif"
@@ -81,6 +85,7 @@ class Virtif(Family):
         self._hypervisor: Hypervisor | None = None
         self._sender = "python"
         self._thunks: ThunkLibrary | None = None
+        self._writer: Thunk | None = None
 
     def start(self, hypervisor: Hypervisor) -> None:
         """Get hold of the component functions."""
@@ -109,7 +114,11 @@ class Virtif(Family):
         try:
             link = open_link(source) if isinstance(source, str) else source
             interface = Interface(link, softc, name)
-            handle = self._admit(interface, deliver)
+            try:
+                handle = self._admit(interface, deliver)
+            except BaseException:
+                interface.close()
+                raise
             receiver = threading.Thread(
                 target=receive,
                 args=(interface, deliver, self._component, self.batch, self._reporter),
@@ -133,8 +142,14 @@ class Virtif(Family):
     def _admit(self, interface: Interface, deliver: Callable[..., Any]) -> int:
         """Choose how frames pass; return the kernel's handle of the interface."""
         link = interface.link
-        fd = link.frame_fd() if self.native and thunks.supported() else None
-        if fd is None:
+        native = self.native and thunks.supported()
+        fd = link.frame_fd() if native else None
+        if fd is None and native and link.sends_in_bursts:
+            interface.queue = SendQueue(interface, self._reporter)
+            interface.sends_by_fd = True
+            handle = interface.queue.fd
+            self._interfaces[handle] = interface
+        elif fd is None:
             handle = self._interfaces.add(interface)
         else:
             if self._thunks is None:
@@ -160,12 +175,22 @@ class Virtif(Family):
 
     def _choose_sender(self) -> None:
         """Let C send where every handle is a descriptor, else `send`."""
-        natives = [item.sends_by_fd for item in self._interfaces.values()]
-        sender = "libc" if natives and all(natives) else "python"
-        if sender != self._sender and self._hypervisor is not None:
-            self._sender = sender
-            target = writev_address() if sender == "libc" else self.send
-            self._hypervisor.bind(SEND, target, sender)
+        items = self._interfaces.values()
+        sender = "python"
+        if items and all(item.sends_by_fd for item in items):
+            sender = "queue" if any(item.queue for item in items) else "libc"
+        hypervisor = self._hypervisor
+        if sender == self._sender or hypervisor is None:
+            return
+        self._sender = sender
+        if sender == "python":
+            hypervisor.bind(SEND, self.send, sender)
+        elif sender == "libc":
+            hypervisor.bind(SEND, writev_address(), sender)
+        else:
+            if self._writer is None:
+                self._writer = writev_or(hypervisor.callback(SEND, self.send))
+            hypervisor.bind(SEND, self._writer.address, "libc")
 
     def _deliver(self) -> Callable[..., Any]:
         """The kernel's upcall for a received frame."""
@@ -196,7 +221,9 @@ class Virtif(Family):
         frame = b"".join([string_at(part.base, part.length) for part in parts])
         cookie = self._unschedule()
         try:
-            if not interface.link.send([frame]):
+            if interface.queue is not None:
+                interface.queue.send(frame)
+            elif not interface.link.send([frame]):
                 interface.dropped += 1
         except LinkClosedError:
             interface.dropped += 1
@@ -235,7 +262,7 @@ class Virtif(Family):
         """
         for interface in self.interfaces():
             interface.die()
-        if self._sender == "libc" and self._hypervisor is not None:
+        if self._sender != "python" and self._hypervisor is not None:
             self._sender = "python"  # before the descriptors' numbers are free
             self._hypervisor.bind(SEND, self.send, "python")
         for interface in self.interfaces():

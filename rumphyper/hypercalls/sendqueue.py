@@ -1,0 +1,180 @@
+"""Frames of the kernel on their way to a link, gathered to bursts.
+
+virt(4) hands over frame by frame. Where a link's `send` is a matter of Python,
+each of them would cost a callback. So the frames go into a socket first, whose
+writev(2) has the arguments of the hypercall: the kernel sends by C alone, and its
+memory is free when that returns. A thread takes what has come, a burst at a time,
+and sends it; nothing is waited for, so a lone frame leaves at once.
+
+A socket of packets keeps frames apart and in order (unix(7), SOCK_SEQPACKET). When
+it is full the kernel's thread comes here and helps, see `send`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import mmap
+import os
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from rumphyper.errors import FrameError, HostError, LinkClosedError
+from rumphyper.host.libc import from_oserror, libc, pin
+from rumphyper.host.library import Thunk
+from rumphyper.host.thunks import ThunkBuilder
+from rumphyper.hypercalls.burst import writev_address
+from rumphyper.hypercalls.report import Reporter
+from rumphyper.link.base import ETHER_HEADER
+from rumphyper.link.packet_abi import MSG_DONTWAIT, Iovec, Mmsghdr
+from rumphyper.ring.slots import Slots
+
+if TYPE_CHECKING:
+    from rumphyper.hypercalls.receiver import Interface
+
+FRAMES = 64
+"""Frames of a burst at most."""
+
+WAITING = 1 << 20
+"""Octets that may wait, as far as the host allows: that many are some 400 frames."""
+
+
+def writev_or(python: int) -> Thunk:
+    """A thunk that writes a frame to the handle, or has ``python`` send it.
+
+    That is the address of a callback, taken back at the end of the process.
+    """
+    builder = ThunkBuilder("librumphyper-send.so")
+    builder.attempt("send", 3, negative=True)
+    thunk = builder.load()["send"]
+    thunk.target, thunk.second = writev_address(), python
+
+    def disarm() -> None:
+        thunk.second = libc().abs
+
+    atexit.register(disarm)
+    return thunk
+
+
+class SendQueue:
+    """Frames of one interface, which counts those that its link does not take.
+
+    Frames are written to ``fd``, which never blocks. Raises HostError when the host
+    has no more descriptors or threads.
+    """
+
+    def __init__(self, interface: Interface, reporter: Reporter) -> None:
+        self._interface = interface
+        self._reporter = reporter
+        self._lock = threading.Lock()
+        """Held from taking frames out of the socket until they are sent."""
+
+        link, name = interface.link, interface.name
+        # An octet more than a frame has shows one that is too long.
+        room = link.max_frame + 1
+        memory = mmap.mmap(-1, FRAMES * room)
+        self._slots = Slots(memory, 0, room, FRAMES)
+        base = ctypes.addressof(pin(memory, 0, FRAMES * room))
+        self._iovecs = (Iovec * FRAMES)()
+        self._messages = (Mmsghdr * FRAMES)()
+        for iovec, message, at in zip(
+            self._iovecs, self._messages, self._slots.offsets, strict=True
+        ):
+            iovec.base, iovec.length = base + at, room
+            message.header.iovecs = ctypes.addressof(iovec)
+            message.header.iovec_count = 1
+        words = memoryview(self._messages).cast("B").cast("I")
+        step = ctypes.sizeof(Mmsghdr) // words.itemsize
+        self._lengths = words[Mmsghdr.length.offset // words.itemsize :: step]
+        try:
+            kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+            writer, self._reader = socket.socketpair(socket.AF_UNIX, kind)
+        except OSError as error:
+            raise from_oserror(error, name, "close something") from None
+        writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WAITING)
+        self.fd = writer.detach()
+        """Where the kernel writes a frame by each writev(2)."""
+
+        self._receive = libc().recvmmsg
+        self._arguments = (
+            ctypes.c_int(self._reader.fileno()),
+            ctypes.c_void_p(ctypes.addressof(self._messages)),
+            ctypes.c_uint(FRAMES),
+            ctypes.c_int(MSG_DONTWAIT),
+            None,
+        )
+        self._thread = threading.Thread(
+            target=self._run, name=f"virtif {name} sends", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self.close()
+            raise HostError(name, str(error), "end other threads") from None
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        more = True
+        while more:
+            poll.poll()
+            with self._lock:
+                more = self._flush()
+
+    def _flush(self) -> bool:
+        """Send what has come; false when there will never be more."""
+        count = FRAMES
+        while count == FRAMES:
+            count = self._receive(*self._arguments)
+            if count <= 0:
+                break
+            sizes = self._lengths[:count].tolist()
+            if not sizes[-1]:  # the end looks like a frame without octets
+                sizes = [size for size in sizes if size]
+                if sizes:
+                    self._put(self._slots.get(0, sizes))
+                return False
+            self._put(self._slots.get(0, sizes))
+        return True
+
+    def _put(self, frames: list[bytes]) -> None:
+        """Send a burst, or what of it the link can carry."""
+        interface, taken = self._interface, 0
+        link, name = interface.link, f"virt {interface.name}"
+        try:
+            try:
+                taken = link.send(frames)
+            except FrameError as error:
+                self._reporter.exception(name, error)
+                longest = link.max_frame
+                good = [f for f in frames if ETHER_HEADER <= len(f) <= longest]
+                taken = link.send(good)
+        except Exception as error:
+            if not (interface.dying and isinstance(error, LinkClosedError)):
+                self._reporter.exception(name, error)
+        interface.dropped += len(frames) - taken
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame that the socket did not take, after those that wait there."""
+        with self._lock:
+            self._flush()
+            self._put([frame])
+
+    def finish(self) -> None:
+        """Send all that waits, and nothing from now on. Idempotent.
+
+        The descriptor stays, for C code may still write to it: to /dev/null.
+        """
+        if self._thread.is_alive():
+            with open(os.devnull, "wb", buffering=0) as nothing:
+                os.dup2(nothing.fileno(), self.fd, inheritable=False)
+            self._thread.join()
+
+    def close(self) -> None:
+        """Free the descriptors; nobody writes any more. Idempotent."""
+        self._reader.close()
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
