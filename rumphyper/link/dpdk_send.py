@@ -13,7 +13,7 @@ from rumphyper.dpdk.port import Port
 from rumphyper.dpdk.queues import TxQueue
 from rumphyper.errors import LinkEndedError
 from rumphyper.link.base import ETHER_HEADER, Link
-from rumphyper.link.tap_io import OCTET_TYPES, octets_of
+from rumphyper.link.octets import OCTET_TYPES, octets_of
 
 KEEPERS = ("net_ring",)
 """Drivers that hand mbufs on to a receiver, who may write into them."""

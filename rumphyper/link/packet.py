@@ -22,14 +22,19 @@ from rumphyper.errors import (
     LinkstrError,
 )
 from rumphyper.host.netns import Netns
-from rumphyper.link.base import BATCH, ETHER_HEADER, VLAN_TAG, Link
+from rumphyper.link.base import BATCH, ETHER_HEADER, VLAN_TAG
+from rumphyper.link.octets import (
+    OctetLink,
+    StrangeBufferError,
+    check_types,
+    sizes_of,
+    total,
+)
 from rumphyper.link.packet_mmsg import MOST, Inbox, Outbox
 from rumphyper.link.packet_ring import RingBox
 from rumphyper.link.packet_socket import check_interface, drops, open_socket
-from rumphyper.link.sizes import sizes_of, total
 from rumphyper.link.station import station
 from rumphyper.link.surplus import Surplus
-from rumphyper.link.tap_io import StrangeBufferError, check_types, octets_of
 from rumphyper.link.waiter import Waiter
 from rumphyper.net.ethernet import VLAN
 from rumphyper.ring.slots import STRANGE
@@ -44,7 +49,7 @@ _TAG = VLAN.to_bytes(2, "big")
 """The only one for which the kernel lets a frame be longer (packet_snd)."""
 
 
-class PacketLink(Link):
+class PacketLink(OctetLink):
     """One packet socket on one interface."""
 
     def __init__(
@@ -72,19 +77,6 @@ class PacketLink(Link):
             self._held = held.pop_all()
 
     # -- sending -------------------------------------------------------------
-
-    def send(self, frames: Sequence[Buffer]) -> int:
-        """Send a batch by the interface.
-
-        Raises FrameError, LinkClosedError, LinkError (the interface is down),
-        LinkEndedError (it was deleted).
-        """
-        with self.tx_lock:
-            self.check_open()
-            try:
-                return self._send(frames)
-            except StrangeBufferError:
-                return self._send([octets_of(frame) for frame in frames])
 
     def _send(self, frames: Sequence[Buffer]) -> int:
         sizes = sizes_of(self, frames, self.max_frame)

@@ -18,7 +18,8 @@ from rumphyper.host.slots import SlotBatch
 from rumphyper.host.uring_batch import Batch
 from rumphyper.host.walk_batch import WalkBatch
 from rumphyper.link.base import ETHER_HEADER, Counters
-from rumphyper.link.tap_io import AGAIN, PlainIo, TapIo, check_types, failed
+from rumphyper.link.octets import check_types
+from rumphyper.link.tap_io import AGAIN, PlainIo, TapIo, failed
 from rumphyper.link.tap_pace import Pace, Steady
 
 SLOTS = 256

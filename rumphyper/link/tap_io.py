@@ -15,11 +15,10 @@ from typing_extensions import Buffer
 
 from rumphyper.errors import LinkEndedError, LinkError
 from rumphyper.link.base import Counters
+from rumphyper.link.octets import check_types
 
 MOST = 64
 """Frames that are read at once by plain calls; more would gain nothing."""
-
-OCTET_TYPES = {bytes, bytearray}
 
 AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
 EBADFD = getattr(errno, "EBADFD", errno.EBADF)
@@ -36,28 +35,6 @@ def failed(linkstr: str, number: int) -> LinkError:
         )
         return LinkError(linkstr, "the interface is down", remedy)
     return LinkError(linkstr, os.strerror(number), "see tun.c in the kernel's sources")
-
-
-class StrangeBufferError(TypeError):
-    """A buffer of a type other than `OCTET_TYPES`."""
-
-
-def check_types(frames: Sequence[Buffer]) -> None:
-    """Raise StrangeBufferError unless ``len`` counts the octets of each frame."""
-    if not OCTET_TYPES.issuperset(map(type, frames)):
-        for frame in frames:
-            if not isinstance(frame, (bytes, bytearray)):
-                view = memoryview(frame)
-                if view.format != "B" or view.ndim != 1 or not view.c_contiguous:
-                    raise StrangeBufferError
-
-
-def octets_of(frame: Buffer) -> Buffer:
-    """The same octets in one piece, by a type whose length is their number."""
-    if isinstance(frame, (bytes, bytearray)):
-        return frame
-    view = memoryview(frame)
-    return view.cast("B") if view.c_contiguous else view.tobytes()
 
 
 class TapIo(abc.ABC):

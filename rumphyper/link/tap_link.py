@@ -12,14 +12,13 @@ from typing import Any, Literal
 from typing_extensions import Buffer
 
 from rumphyper.errors import HostError, UnsupportedError
-from rumphyper.link.base import BATCH, ETHER_HEADER, Link
+from rumphyper.link.base import BATCH, ETHER_HEADER
+from rumphyper.link.octets import OctetLink, StrangeBufferError
 from rumphyper.link.tap_batch import BatchIo
 from rumphyper.link.tap_choice import ways
 from rumphyper.link.tap_io import (
     PlainIo,
-    StrangeBufferError,
     TapIo,
-    octets_of,
 )
 from rumphyper.link.tap_options import Io
 from rumphyper.link.tap_queues import QueuesIo
@@ -28,7 +27,7 @@ from rumphyper.link.waiter import Waiter
 from rumphyper.net.vnet import HEADER
 
 
-class TapLink(Link):
+class TapLink(OctetLink):
     """One TAP device, by one descriptor or by several queues.
 
     With several queues frames go out by the first, in order; what the host
@@ -114,19 +113,6 @@ class TapLink(Link):
         return self._io if isinstance(self._io, BatchIo) else None
 
     # -- sending -------------------------------------------------------------
-
-    def send(self, frames: Sequence[Buffer]) -> int:
-        """Write a batch to the device.
-
-        Raises FrameError, LinkClosedError, LinkError (the interface is down),
-        LinkEndedError (it was deleted).
-        """
-        with self.tx_lock:
-            self.check_open()
-            try:
-                return self._send(frames)
-            except StrangeBufferError:
-                return self._send([octets_of(frame) for frame in frames])
 
     def _send(self, frames: Sequence[Buffer]) -> int:
         try:

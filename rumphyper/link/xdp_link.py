@@ -14,9 +14,14 @@ from typing import Literal, cast
 from typing_extensions import Buffer
 
 from rumphyper.errors import LinkEndedError, LinkError
-from rumphyper.link.base import BATCH, Link
-from rumphyper.link.sizes import sizes_of, total
-from rumphyper.link.tap_io import StrangeBufferError, check_types, octets_of
+from rumphyper.link.base import BATCH
+from rumphyper.link.octets import (
+    OctetLink,
+    StrangeBufferError,
+    check_types,
+    sizes_of,
+    total,
+)
 from rumphyper.link.waiter import Waiter
 from rumphyper.link.xdp_program import Program
 from rumphyper.link.xdp_socket import QueueSocket
@@ -28,7 +33,7 @@ RECHECK = 0.5
 Way = Literal["get", "views", "count"]
 
 
-class XdpLink(Link):
+class XdpLink(OctetLink):
     """One AF_XDP socket for each of some queues of an interface.
 
     Frames go out by the first queue, in order, and come from all of them in turn.
@@ -72,19 +77,6 @@ class XdpLink(Link):
         return epoll.fileno()
 
     # -- sending -------------------------------------------------------------
-
-    def send(self, frames: Sequence[Buffer]) -> int:
-        """Send a batch by the first queue.
-
-        Raises FrameError, LinkClosedError, LinkError (the interface is down),
-        LinkEndedError (it was deleted), CorruptError.
-        """
-        with self.tx_lock:
-            self.check_open()
-            try:
-                return self._send(frames)
-            except StrangeBufferError:
-                return self._send([octets_of(frame) for frame in frames])
 
     def _send(self, frames: Sequence[Buffer]) -> int:
         sizes = sizes_of(self, frames, self.max_frame)
