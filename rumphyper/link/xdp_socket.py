@@ -22,7 +22,7 @@ RAW = "needs CAP_NET_RAW: run as root, or in a namespace of your own (unshare -U
 BUDGET = 256
 """Frames that one send(2) takes in copy mode, where the kernel lets us choose."""
 
-PATIENCE = 1.0
+PATIENCE = 3.0
 """Seconds that a queue may still be busy by a socket that was just closed."""
 
 

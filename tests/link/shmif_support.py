@@ -16,6 +16,7 @@ from rumphyper.link.shmif import ShmifLink
 
 ROOT = Path(__file__).parents[2]
 BLOB = bytes(range(256)) * 16
+FRAME = bytes.fromhex("ffffffffffff b2a000000001 88b5") + bytes(range(46))
 
 
 def open_bus(path: Path, **options: object) -> ShmifLink:
@@ -75,3 +76,13 @@ def mappings(path: Path) -> list[str]:
     """The permissions of this process's mappings of a file."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return [line.split()[1] for line in lines if line.endswith(str(path))]
+
+
+def receive(link: ShmifLink, count: int) -> list[bytes]:
+    """The next ``count`` frames."""
+    got: list[bytes] = []
+    while len(got) < count:
+        more = link.recv(limit=count - len(got), timeout=5)
+        assert more, f"only {len(got)} of {count} frames"
+        got += more
+    return got

@@ -38,11 +38,6 @@ MIRROR = """
 """
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bus"
-
-
 def receive(link: ShmifLink, count: int) -> list[bytes]:
     got: list[bytes] = []
     while len(got) < count:
