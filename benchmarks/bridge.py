@@ -141,7 +141,7 @@ def _bridge(mode: Mode, *linkstrs: str) -> Iterator[Bridge]:
             if scheme == "tap":
                 quieten(name)
         while bridge.turn(range(len(linkstrs)), 0.0):
-            """Away with what the kernel has sent before it was told to be quiet."""
+            pass  # away with what the kernel sent before it was told to be quiet
         bridge.learn(TARGET, 1)
         yield bridge
 

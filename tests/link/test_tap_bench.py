@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import tap
 from benchmarks.harness import compile_c
-from rumphyper.host import uring
+from rumphyper.host import thunks, uring
 from tests.judges import tool
 from tests.namespace import isolated
 
@@ -18,6 +18,8 @@ from tests.namespace import isolated
 def test_each_case_yields_a_row() -> None:
     if uring.refusal():
         pytest.skip(f"io_uring: {uring.refusal()}")
+    if not thunks.supported():
+        pytest.skip("no thunks on this processor")
     tool("gcc")
     peer = compile_c(tap.PEER, shared=True)
     try:

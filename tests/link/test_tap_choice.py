@@ -32,6 +32,8 @@ from tests.seccomp import refuse
 @pytest.mark.parametrize("io", ["walk", "plain"])
 @isolated
 def test_where_io_uring_is_refused_plain_calls_do_the_work(io: str) -> None:
+    if io == "walk":
+        open_io("tap0", io).close()  # skips where there are no thunks
     refuse(number("io_uring_setup"), errno.EPERM)
     cost.cache_clear()
     if io == "plain":
