@@ -13,6 +13,7 @@ its mbufs; *payload* writes other octets into each frame, which C does in place.
 from __future__ import annotations
 
 import ctypes
+import functools
 import shutil
 import subprocess
 import time
@@ -28,7 +29,7 @@ from rumphyper.host.netns import enter_new
 from rumphyper.link.dpdk import open_dpdk
 from rumphyper.link.dpdk_link import DpdkLink
 
-from . import dpdk_start
+from . import dpdk_netbsd, dpdk_start, dpdk_testpmd
 from .dpdk_start import flags
 from .harness import Row, compile_c, interleave, skipped
 from .spaces import print_rows, rows_of_child
@@ -44,8 +45,10 @@ SENDS = (
 CASES = (
     *(f"null {how} {size}" for how in ("forward", "split") for size in BURSTS),
     f"bpf mac swap {SWAP}",
+    *dpdk_testpmd.CASES,
     *(case for case, _ in SENDS),
     *dpdk_start.CASES,
+    *dpdk_netbsd.CASES,
 )
 
 FRAMES = 32768
@@ -157,6 +160,7 @@ def rows(runs: int) -> Iterator[Row]:
         for case, device in SENDS:
             yield _send(library, case, device, runs)
         yield from dpdk_start.rows(min(runs, 11))
+        yield from dpdk_netbsd.rows(min(1 + runs // 15, 9))
     finally:
         shutil.rmtree(peer.parent)
 
@@ -200,6 +204,8 @@ def _forwards(library: ctypes.CDLL, runs: int) -> Iterator[Row]:
             lambda: float(library.forward(*numbers, SWAP, FRAMES, 1)),
             runs,
         )
+        forwards = functools.partial(_forward, source, target)
+        yield from dpdk_testpmd.rows(forwards, min(runs, 51))
 
 
 def _forward(source: DpdkLink, target: DpdkLink, size: int) -> Callable[[], float]:

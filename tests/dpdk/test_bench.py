@@ -20,6 +20,10 @@ def test_each_case_yields_a_row() -> None:
     rows = list(bench.rows(runs=3))
     assert [row.case for row in rows] == list(bench.CASES)
     for row in rows:
-        assert not row.skipped, row.skipped
+        if row.skipped:  # what no package of a distribution has, nor every host
+            netbsd = "librumpuser" in row.skipped and row.case.startswith("netbsd")
+            single = "two processors" in row.skipped and row.case.startswith("testpmd")
+            assert netbsd or single, row
+            continue
         assert row.ratio is not None
         assert 0.05 < row.ratio < 20, row
