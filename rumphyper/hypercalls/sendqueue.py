@@ -1,25 +1,31 @@
 """Frames of the kernel on their way to a link, gathered to bursts.
 
 virt(4) hands over frame by frame. Where a link's `send` is a matter of Python,
-each of them would cost a callback. So the frames go into a socket first, whose
-writev(2) has the arguments of the hypercall: the kernel sends by C alone, and its
-memory is free when that returns. A thread takes what has come, a burst at a time,
-and sends it; nothing is waited for, so a lone frame leaves at once.
+each of them costs a callback. So frames that follow each other without a pause go
+into a socket, whose writev(2) has the arguments of the hypercall: the kernel sends
+by C alone, and its memory is free when that returns. A thread takes what has come, a
+burst at a time, and sends it; it does not wait for more.
 
-A socket of packets keeps frames apart and in order (unix(7), SOCK_SEQPACKET). When
-it is full the kernel's thread comes here and helps, see `send`.
+Waking that thread would take longer than a callback, so a lone frame does not go
+there: until frames come close together, and again after a pause, the kernel has a
+descriptor that takes nothing. Then its thread comes here, see `SendQueue.send`, as
+it does when the socket is full.
+
+A socket of packets keeps frames apart and in order (unix(7), SOCK_SEQPACKET).
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import mmap
 import os
 import select
 import socket
 import threading
-from typing import TYPE_CHECKING
+from time import monotonic_ns
+from typing import TYPE_CHECKING, BinaryIO
 
 from rumphyper.errors import FrameError, HostError, LinkClosedError
 from rumphyper.host.libc import from_oserror, libc, pin
@@ -39,6 +45,14 @@ FRAMES = 64
 
 WAITING = 1 << 20
 """Octets that may wait, as far as the host allows: that many are some 400 frames."""
+
+
+TIGHT_NS = 20_000
+"""A run is of frames of which each comes so soon after the one before was sent."""
+FEW = 4
+"""Frames of a run before the socket takes them."""
+PAUSE_MS = 2
+"""When so long no frame has come the run is over."""
 
 
 def writev_or(python: int) -> Thunk:
@@ -61,8 +75,8 @@ def writev_or(python: int) -> Thunk:
 class SendQueue:
     """Frames of one interface, which counts those that its link does not take.
 
-    Frames are written to ``fd``, which never blocks. Raises HostError when the host
-    has no more descriptors or threads.
+    Frames are written to ``fd``, which never blocks but may refuse. Raises HostError
+    when the host has no more descriptors or threads.
     """
 
     def __init__(self, interface: Interface, reporter: Reporter) -> None:
@@ -71,6 +85,11 @@ class SendQueue:
         self._lock = threading.Lock()
         """Held from taking frames out of the socket until they are sent."""
 
+        self._open = False
+        """Whether the kernel writes into the socket."""
+
+        self._run = 0
+        self._tight_until = 0
         link, name = interface.link, interface.name
         # An octet more than a frame has shows one that is too long.
         room = link.max_frame + 1
@@ -88,15 +107,20 @@ class SendQueue:
         words = memoryview(self._messages).cast("B").cast("I")
         step = ctypes.sizeof(Mmsghdr) // words.itemsize
         self._lengths = words[Mmsghdr.length.offset // words.itemsize :: step]
-        try:
-            kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
-            writer, self._reader = socket.socketpair(socket.AF_UNIX, kind)
-        except OSError as error:
-            raise from_oserror(error, name, "close something") from None
+        kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+        with contextlib.ExitStack() as held:
+            try:
+                writer, reader = socket.socketpair(socket.AF_UNIX, kind)
+                self._writer = held.enter_context(writer)
+                self._reader = held.enter_context(reader)
+                self._refusing = held.enter_context(open(os.devnull, "rb"))
+                self.fd = os.dup(self._refusing.fileno())
+                """Where the kernel writes a frame by each writev(2)."""
+            except OSError as error:
+                raise from_oserror(error, name, "close something") from None
+            held.callback(os.close, self.fd)
+            self._held = held.pop_all()
         writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WAITING)
-        self.fd = writer.detach()
-        """Where the kernel writes a frame by each writev(2)."""
-
         self._receive = libc().recvmmsg
         self._arguments = (
             ctypes.c_int(self._reader.fileno()),
@@ -106,7 +130,7 @@ class SendQueue:
             None,
         )
         self._thread = threading.Thread(
-            target=self._run, name=f"virtif {name} sends", daemon=True
+            target=self._work, name=f"virtif {name} sends", daemon=True
         )
         try:
             self._thread.start()
@@ -114,14 +138,22 @@ class SendQueue:
             self.close()
             raise HostError(name, str(error), "end other threads") from None
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         more = True
         while more:
-            poll.poll()
+            there = poll.poll(PAUSE_MS if self._open else None)
             with self._lock:
+                if not there:
+                    self._admit(self._refusing)
+                    self._tight_until = 0
                 more = self._flush()
+
+    def _admit(self, target: socket.socket | BinaryIO) -> None:
+        """Let the kernel write into the socket, or nowhere."""
+        os.dup2(target.fileno(), self.fd, inheritable=False)
+        self._open = target is self._writer
 
     def _flush(self) -> bool:
         """Send what has come; false when there will never be more."""
@@ -159,22 +191,25 @@ class SendQueue:
     def send(self, frame: bytes) -> None:
         """Send a frame that the socket did not take, after those that wait there."""
         with self._lock:
+            tight = monotonic_ns() < self._tight_until
+            self._run = self._run + 1 if tight else 0
             self._flush()
             self._put([frame])
+            if self._run >= FEW and not (self._open or self._interface.dying):
+                self._admit(self._writer)
+            self._tight_until = monotonic_ns() + TIGHT_NS
 
     def finish(self) -> None:
-        """Send all that waits, and nothing from now on. Idempotent.
+        """Send all that waits; the thread ends. Idempotent.
 
-        The descriptor stays, for C code may still write to it: to /dev/null.
+        The descriptor stays, for C code may still write to it: it refuses.
         """
         if self._thread.is_alive():
-            with open(os.devnull, "wb", buffering=0) as nothing:
-                os.dup2(nothing.fileno(), self.fd, inheritable=False)
+            with self._lock:
+                self._admit(self._refusing)
+                self._writer.close()
             self._thread.join()
 
     def close(self) -> None:
         """Free the descriptors; nobody writes any more. Idempotent."""
-        self._reader.close()
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._held.close()

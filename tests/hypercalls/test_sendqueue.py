@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import threading
@@ -13,9 +14,10 @@ import pytest
 from typing_extensions import Buffer
 
 from rumphyper.errors import LinkEndedError
+from rumphyper.hypercalls import sendqueue
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.families.virtif import Virtif
-from rumphyper.hypercalls.sendqueue import FRAMES
+from rumphyper.hypercalls.sendqueue import FEW, FRAMES
 from tests.hypercalls.support import Setup
 from tests.hypercalls.test_files import iovecs
 from tests.hypercalls.test_virtif import (
@@ -39,6 +41,7 @@ class Bursts(Memory):
         self.gate = threading.Event()
         self.gate.set()
         self.sizes: list[int] = []
+        self.threads: list[int] = []
         self.trouble: Exception | None = None
 
     def send(self, frames: Sequence[Buffer]) -> int:
@@ -47,6 +50,7 @@ class Bursts(Memory):
             raise self.trouble
         taken = super().send(frames[: self.room - len(self.sent)])
         self.sizes.append(taken)
+        self.threads.append(threading.get_ident())
         return taken
 
 
@@ -76,14 +80,38 @@ class Sender:
         ctypes.memset(self.memory, 0xFF, len(self.memory))
 
 
-def opened(
-    library: ctypes.CDLL, link: Bursts, **options: object
-) -> tuple[Interfaces, Virtif, Sender]:
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of frames goes on for as long as a test does."""
+    monkeypatch.setattr(sendqueue, "TIGHT_NS", 10**12)
+    monkeypatch.setattr(sendqueue, "PAUSE_MS", 10**6)
+
+
+def lone(library: ctypes.CDLL, link: Bursts) -> tuple[Interfaces, Virtif, Sender]:
+    """An interface that has sent nothing."""
     virtif = Virtif({"0": link})
-    kernel = Interfaces(library, virtif, **options)
+    kernel = Interfaces(library, virtif)
     result, user, _ = kernel.create(b"0")
     assert result == 0
+    until(lambda: RECEIVER_IS_THERE in kernel.setup.kernel.names())
     return kernel, virtif, Sender(kernel.setup, user)
+
+
+def opened(library: ctypes.CDLL, link: Bursts) -> tuple[Interfaces, Virtif, Sender]:
+    """An interface in the middle of a run of frames."""
+    kernel, virtif, sender = lone(library, link)
+    for number in range(1 + FEW):
+        sender.send(numbered(number))
+    assert len(link.sent) == 1 + FEW
+    link.sent.clear()
+    link.sizes.clear()
+    kernel.setup.kernel.events.clear()
+    return kernel, virtif, sender
+
+
+def refuses(fd: int) -> bool:
+    """Whether nothing can be written to a descriptor."""
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
 
 
 def destroy(sender: Sender) -> None:
@@ -91,18 +119,43 @@ def destroy(sender: Sender) -> None:
     sender.setup.call("virt_destroy", sender.user)
 
 
-def test_a_lone_frame_leaves_at_once(library: ctypes.CDLL) -> None:
+def test_a_lone_frame_is_sent_by_its_thread(
+    library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until frames come close together, and again after a pause."""
     link = Bursts()
-    kernel, _, sender = opened(library, link)
-    until(lambda: RECEIVER_IS_THERE in kernel.setup.kernel.names())
-    kernel.setup.kernel.events.clear()
-    for number in range(3):
-        sender.send(numbered(number))
-        until(lambda: len(link.sent) == number + 1)  # noqa: B023 (it waits here)
-    assert link.sent == [numbered(number) for number in range(3)]
-    assert kernel.setup.kernel.names() == []  # no Python, the virtual CPU is kept
+    kernel, _, sender = lone(library, link)
+    monkeypatch.setattr(sendqueue, "PAUSE_MS", 20)
+    for turn in range(3):
+        kernel.setup.kernel.events.clear()
+        for number in range(1 + FEW):
+            sender.send(numbered(number))
+            assert link.sent.pop() == numbered(number)
+            assert link.threads.pop() == threading.get_ident()
+        names = kernel.setup.kernel.names()
+        assert names.count("hyp_backend_unschedule") == 1 + FEW
+        assert names.count("hyp_backend_schedule") == 1 + FEW
+        sender.send(numbered(turn))
+        until(lambda: link.sent == [numbered(turn)])  # noqa: B023
+        assert link.threads.pop() != threading.get_ident()
+        assert kernel.setup.kernel.names() == names  # the virtual CPU was kept
+        link.sent.clear()
+        until(lambda: refuses(sender.user))
     destroy(sender)
     assert kernel.setup.reports == []
+
+
+def test_frames_apart_are_lone(
+    library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Bursts()
+    _, _, sender = lone(library, link)
+    monkeypatch.setattr(sendqueue, "TIGHT_NS", 0)
+    for number in range(50):
+        sender.send(numbered(number))
+        assert link.sent[number:] == [numbered(number)]
+    assert set(link.threads) == {threading.get_ident()}
+    destroy(sender)
 
 
 def test_frames_become_bursts(library: ctypes.CDLL) -> None:
@@ -126,8 +179,6 @@ def test_more_frames_than_may_wait(library: ctypes.CDLL) -> None:
     """The kernel then waits itself, without its virtual CPU; the order is kept."""
     link = Bursts()
     kernel, virtif, sender = opened(library, link)
-    until(lambda: RECEIVER_IS_THERE in kernel.setup.kernel.names())
-    kernel.setup.kernel.events.clear()
     link.gate.clear()
     opening = threading.Timer(0.5, link.gate.set)
     opening.start()
@@ -177,8 +228,9 @@ def test_dying_sends_what_waits(library: ctypes.CDLL) -> None:
     assert kernel.setup.call("virt_dying", sender.user) == 0
     assert link.sent == [numbered(number) for number in range(100)]
     assert link.closed
-    for number in range(500):  # the kernel may: they go nowhere, and nobody waits
+    for number in range(500):  # the kernel may: nobody waits
         sender.send(numbered(number))
+    assert virtif.interfaces()[0].dropped == 500
     kernel.setup.call("virt_destroy", sender.user)
     assert len(link.sent) == 100
     assert virtif.interfaces() == []
