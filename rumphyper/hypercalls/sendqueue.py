@@ -46,11 +46,12 @@ FRAMES = 64
 WAITING = 1 << 20
 """Octets that may wait, as far as the host allows: that many are some 400 frames."""
 
-
 TIGHT_NS = 20_000
 """A run is of frames of which each comes so soon after the one before was sent."""
+
 FEW = 4
 """Frames of a run before the socket takes them."""
+
 PAUSE_MS = 2
 """When so long no frame has come the run is over."""
 

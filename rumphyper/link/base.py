@@ -129,8 +129,7 @@ class Link(abc.ABC):
     """Octets of virtio-net header in front of each frame on `frame_fd`."""
 
     sends_in_bursts: bool = False
-    """Whether a kernel's frames are gathered for `send`, by a thread of their own,
-    and not handed over one by one."""
+    """Whether what a kernel sends without a pause is gathered for `send`."""
 
     @property
     def closed(self) -> bool:
