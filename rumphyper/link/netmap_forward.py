@@ -46,6 +46,8 @@ class Forwarder:
             [swapper(rx, tx, exact=exact) for tx in target.tx] for rx in source.rx
         ]
         self._first = 0
+        one = len(source.rx) == len(target.tx) == 1
+        self._swap = self._moves[0][0] if one else self._in_turn
 
     def move(self, limit: int = BATCH) -> int:
         """Move up to ``limit`` slots that are there; return how many.
@@ -73,7 +75,8 @@ class Forwarder:
             target.counters.sent += done
             return done
 
-    def _swap(self, limit: int) -> int:
+    def _in_turn(self, limit: int) -> int:
+        """Swap slots of all rings, another one's first each time."""
         done = 0
         count = len(self._moves)
         self._first = (self._first + 1) % count
