@@ -204,6 +204,38 @@ def test_forwarding_moves_buffers_and_doubles_none() -> None:
         assert len(set(numbers)) == len(numbers)
 
 
+def test_forwarding_serves_all_rings_of_both_links() -> None:
+    there = bytes.fromhex("02000000000b")  # known to the switch: by ring, not to all
+    frames = [there + frame[6:] for frame in mixed(2000)]
+    with (
+        opened("vale0:a", rings=2, slots=64) as a,
+        opened("vale0:b", rings=2) as b,
+        opened(f"vale1:c@{b.port.region.number}", rings=2, slots=64) as c,
+        opened("vale1:d") as d,
+    ):
+        assert len(a.tx) == len(b.rx) == len(c.tx) == 2
+        assert b.send([b"\xff" * 6 + there + bytes(48)]) == 1
+        assert len(a.recv(timeout=5)) == 1
+        forwarder = Forwarder(b, c)
+        got: list[bytes] = []
+        used: set[str] = set()
+        for at in range(0, len(frames), 100):
+            batch = frames[at : at + 100]
+            assert a.send(batch) == 100  # more than one ring takes
+            moved = 0
+            while moved < 100:
+                moved += forwarder.move()
+            while len(got) < at + 100:
+                some = d.recv(1024, timeout=5)
+                assert some
+                got += some
+            used |= {ring.name for ring in (*a.tx, *b.rx, *c.tx) if ring.cur}
+        assert len(used) == 6
+        assert sorted(got) == sorted(frames)
+        numbers = numbers_of(b) + numbers_of(c)
+        assert len(set(numbers)) == len(numbers)
+
+
 def test_forwarding_between_regions_is_refused() -> None:
     with (
         opened("netmap:p{1") as a,
