@@ -10,7 +10,7 @@ from rumphyper.hypercalls.families.virtif import Virtif
 from tests.dpdk.support import alone, check_pools, open_dpdk
 from tests.hypercalls.support import shared_object
 from tests.hypercalls.test_files import iovecs
-from tests.hypercalls.test_virtif import JUDGE, SOFTC, Interfaces, until
+from tests.hypercalls.virtifs import JUDGE, SOFTC, Interfaces, until
 
 FRAMES = 20000
 WINDOW = 200

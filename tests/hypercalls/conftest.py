@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from rumphyper.host.thunks import supported
 from rumphyper.kernel.libraries import Libraries
 from rumphyper.kernel.providers import LIBC
 from tests.hypercalls.blocks import BLOCK, Blocks
-from tests.hypercalls.support import Setup
+from tests.hypercalls.support import Setup, shared_object
 from tests.hypercalls.tracing import bind
+from tests.hypercalls.virtifs import JUDGE
 
 
 @pytest.fixture
@@ -57,6 +59,12 @@ def native() -> Iterator[Setup]:
     bind(setup.hv)
     yield setup
     setup.hv.close()
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """A library with the upcall, as librumpnet_virtif has it."""
+    return shared_object(tmp_path_factory.mktemp("virtif"), JUDGE)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from typing import Any
 
 import rumphyper
 from rumphyper.hypercalls.trace import Trace
-from tests.hypercalls.netbsd import at_once
+from tests.hypercalls.netbsd_kernel import at_once
 from tests.real.file_checks.kit import command, tree
 from tests.seccomp import refuse_threads
 

@@ -21,7 +21,7 @@ from typing import Any
 import rumphyper
 from rumphyper.hypercalls.trace import Trace
 from rumphyper.kernel.netbsd import Kernel
-from tests.hypercalls.netbsd import at_once
+from tests.hypercalls.netbsd_kernel import at_once
 
 COMPONENTS = (
     *("net", "netinet", "config", "local", "virtif", "shmif"),

@@ -20,15 +20,7 @@ from rumphyper.hypercalls.families.virtif import Virtif
 from rumphyper.hypercalls.sendqueue import FEW, FRAMES
 from tests.hypercalls.support import Setup
 from tests.hypercalls.test_files import iovecs
-from tests.hypercalls.test_virtif import (
-    RECEIVER_IS_THERE,
-    Interfaces,
-    Memory,
-    library,
-    until,
-)
-
-__all__ = ["library"]
+from tests.hypercalls.virtifs import RECEIVER_IS_THERE, Interfaces, Memory, until
 
 
 class Bursts(Memory):

@@ -4,120 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import os
-import queue
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from ctypes import c_size_t, c_void_p
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typing_extensions import Buffer
 
-from rumphyper.errors import CorruptError, LinkClosedError, LinkEndedError
-from rumphyper.host import thunks
 from rumphyper.hypercalls.errno import Errno
 from rumphyper.hypercalls.families.virtif import Virtif
-from rumphyper.hypercalls.tables.virtif import DELIVER
 from rumphyper.hypercalls.trace import Trace
-from rumphyper.link.base import BATCH, Link
-from tests.hypercalls.support import Setup, shared_object
 from tests.hypercalls.test_files import iovecs
-
-SOFTC = 0x5C5C50
-MAC = bytes.fromhex("b2a000112233")
-RECEIVER_IS_THERE = "hyp_unschedule"
-"""Its last call until frames come."""
-
-
-class Memory(Link):
-    """A link of which the test holds the other end."""
-
-    def __init__(self, room: int = 1 << 30) -> None:
-        super().__init__("memory:", MAC)
-        self.arriving: queue.SimpleQueue[list[bytes] | Exception] = queue.SimpleQueue()
-        self.sent: list[bytes] = []
-        self.room = room
-        self.limits: list[int] = []
-
-    def send(self, frames: Sequence[Buffer]) -> int:
-        self.check_open()
-        self.check_frames(frames)
-        if len(self.sent) >= self.room:
-            return 0
-        self.sent += [bytes(frame) for frame in frames]
-        return len(frames)
-
-    def recv(self, limit: int = BATCH, timeout: float | None = None) -> list[bytes]:
-        self.limits.append(limit)
-        item = self.arriving.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def fileno(self) -> int:
-        raise NotImplementedError
-
-    def _wake(self) -> None:
-        self.arriving.put(LinkClosedError(self.linkstr, "closed"))
-
-    def _release(self) -> None:
-        pass
-
-
-JUDGE = f"""
-#include <stddef.h>
-#include <string.h>
-#include <sys/uio.h>
-static void (*sink)(void *, const void *, size_t);
-void set(void (*f)(void *, const void *, size_t)) {{ sink = f; }}
-void {DELIVER}(void *sc, struct iovec *iov, size_t n)
-{{
-    if (n == 1)
-        sink(sc, iov[0].iov_base, iov[0].iov_len);
-}}
-"""
-
-
-class Interfaces:
-    """A kernel with virt interfaces: what it was delivered, in which context."""
-
-    def __init__(self, library: ctypes.CDLL, virtif: Virtif, **options: object) -> None:
-        virtif.library = library
-        setup = Setup(override={"virtif": virtif}, **options)
-        self.setup = setup
-        self.delivered: list[tuple[int, bytes]] = []
-        kind = ctypes.CFUNCTYPE(None, c_size_t, c_size_t, c_size_t)
-        self._sink = kind(self._deliver)
-        library.set(self._sink)
-
-    def _deliver(self, softc: int, base: int, length: int) -> None:
-        self.delivered.append((softc, ctypes.string_at(base, length)))
-        self.setup.kernel.events.append(("deliver", threading.get_ident(), ()))
-
-    def create(self, devstr: bytes) -> tuple[int, int, bytes]:
-        """Result, handle and MAC of rumpcomp_virt_create."""
-        mac = (ctypes.c_uint8 * 6)(*b"\xb2\x0a\x00\x0b\x0e\x01")
-        user = c_void_p()
-        result = self.setup.call(
-            "virt_create", devstr, SOFTC, ctypes.addressof(mac), ctypes.byref(user)
-        )
-        return result, user.value or 0, bytes(mac)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition that another thread brings about."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """A library with the upcall, as librumpnet_virtif has it."""
-    return shared_object(tmp_path_factory.mktemp("virtif"), JUDGE)
+from tests.hypercalls.virtifs import (
+    MAC,
+    RECEIVER_IS_THERE,
+    SOFTC,
+    Interfaces,
+    Memory,
+    until,
+)
 
 
 @pytest.fixture
@@ -190,95 +94,6 @@ def test_many_times(library: ctypes.CDLL) -> None:
     assert kernel.setup.reports == []
 
 
-@pytest.mark.parametrize(
-    ("devstr", "result", "text"),
-    [
-        (b"1", Errno.ENXIO, "no link is known for this unit"),
-        (b"nonsense", Errno.ENXIO, "SCHEME:NAME"),
-        (b"nonsense:x", Errno.ENXIO, "unknown scheme"),
-        (b"pcap:/no/such/file", Errno.ENOENT, "/no/such/file"),
-        (b"\xff\xfe", Errno.ENXIO, "SCHEME:NAME"),
-        (None, Errno.ENXIO, ""),
-    ],
-)
-def test_links_that_do_not_open(
-    library: ctypes.CDLL, devstr: bytes, result: int, text: str
-) -> None:
-    """The errno says what it can, the report the rest; nothing is left half made."""
-    virtif = Virtif()
-    kernel = Interfaces(library, virtif)
-    threads = threading.active_count()
-    assert kernel.create(devstr)[:2] == (result, 0)
-    assert text in kernel.setup.reports[0]
-    assert virtif.interfaces() == []
-    assert threading.active_count() == threads
-    names = kernel.setup.kernel.names()
-    assert names.count("hyp_backend_unschedule") == names.count("hyp_backend_schedule")
-
-
-def test_without_the_upcall(link: Memory) -> None:
-    """A kernel without the virtif component is told so."""
-    without = ctypes.CDLL("libm.so.6")
-    kernel = Setup(override={"virtif": Virtif({"0": link}, without)})
-    user = c_void_p()
-    mac = ctypes.create_string_buffer(6)
-    address = ctypes.addressof(mac)
-    result = kernel.call("virt_create", b"0", SOFTC, address, ctypes.byref(user))
-    assert result == Errno.ENXIO
-    assert DELIVER in kernel.reports[0]
-    assert not link.closed
-
-
-def test_trouble_while_running(library: ctypes.CDLL) -> None:
-    """A full link drops; a frame that is too long is dropped and reported."""
-    link = Memory(room=1)
-    virtif = Virtif({"0": link})
-    kernel = Interfaces(library, virtif)
-    _, user, _ = kernel.create(b"0")
-    frame = ctypes.create_string_buffer(60)
-    for _ in range(3):
-        kernel.setup.call("virt_send", user, iovecs(frame), 1)
-    assert len(link.sent) == 1
-    assert virtif.interfaces()[0].dropped == 2
-    assert kernel.setup.reports == []
-    jumbo = ctypes.create_string_buffer(5000)
-    for _ in range(2):
-        kernel.setup.call("virt_send", user, iovecs(jumbo), 1)
-    kernel.setup.call("virt_send", user, iovecs(), 1 << 40)
-    assert virtif.interfaces()[0].dropped == 4
-    assert len(kernel.setup.reports) == 2
-    assert "5000" in kernel.setup.reports[0]
-    kernel.setup.call("virt_dying", user)
-    kernel.setup.call("virt_send", user, iovecs(frame), 1)
-    assert virtif.interfaces()[0].dropped == 5
-    assert len(kernel.setup.reports) == 2
-    kernel.setup.call("virt_destroy", user)
-
-
-@pytest.mark.parametrize(
-    ("error", "reported"),
-    [
-        (LinkEndedError("memory:", "the file is over"), 0),
-        (LinkClosedError("memory:", "closed by somebody"), 0),
-        (CorruptError("bus", "field x is 5"), 1),
-        (ValueError("a bug"), 1),
-    ],
-)
-def test_ends_of_a_link(
-    library: ctypes.CDLL, link: Memory, error: Exception, reported: int
-) -> None:
-    """The receiver ends with its link, gives its lwp back, and says why."""
-    kernel = Interfaces(library, Virtif({"0": link}))
-    _, user, _ = kernel.create(b"0")
-    link.arriving.put(error)
-    until(lambda: kernel.setup.kernel.names()[-2:] == ["hyp_lwproc_release",
-                                                       "hyp_unschedule"])  # fmt: skip
-    until(lambda: len(kernel.setup.reports) == reported)
-    kernel.setup.call("virt_dying", user)
-    kernel.setup.call("virt_destroy", user)
-    assert len(kernel.setup.reports) == reported
-
-
 def test_handles(library: ctypes.CDLL, link: Memory) -> None:
     """A handle that is not ours sends nothing and frees nothing."""
     kernel = Interfaces(library, Virtif({"0": link}))
@@ -294,69 +109,6 @@ def test_handles(library: ctypes.CDLL, link: Memory) -> None:
     kernel.setup.call("virt_destroy", user)
     kernel.setup.call("virt_destroy", user)
     assert len(kernel.setup.reports) == 13
-
-
-def test_close_of_the_hypervisor(library: ctypes.CDLL, link: Memory) -> None:
-    """Links are closed with it, and the receivers end."""
-    kernel = Interfaces(library, Virtif({"0": link}))
-    kernel.create(b"0")
-    receivers = [t for t in threading.enumerate() if t.name == "virtif 0"]
-    kernel.setup.hv.close()
-    assert link.closed
-    for receiver in receivers:
-        receiver.join(10)
-        assert not receiver.is_alive()
-
-
-class Datagrams(Memory):
-    """A link whose frames are read by its descriptor: the near end of a pair."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.near.setblocking(False)
-
-    def frame_fd(self) -> int:
-        return self.near.fileno()
-
-    def _release(self) -> None:
-        self.near.close()
-        self.far.close()
-
-
-@pytest.mark.skipif(not thunks.supported(), reason="no machine-code templates")
-def test_close_of_the_hypervisor_in_the_middle_of_a_burst(
-    library: ctypes.CDLL,
-) -> None:
-    """The descriptor stays open while it is read: its number is nobody else's."""
-    before = set(os.listdir("/proc/self/fd"))
-    link = Datagrams()
-    virtif = Virtif({"0": link})
-    kernel = Interfaces(library, virtif)
-    assert kernel.create(b"0")[0] == 0
-    interface = virtif.interfaces()[0]
-    burst, fd = interface.burst, link.near.fileno()
-    assert burst is not None
-    read, reading = burst.read, threading.Event()
-    found: list[str] = []
-
-    def slow() -> int:
-        reading.set()
-        time.sleep(0.3)
-        found.append(os.readlink(f"/proc/self/fd/{fd}"))
-        return read()
-
-    burst.read = slow  # type: ignore[method-assign]
-    link.far.send(bytes(60))
-    assert reading.wait(10)
-    kernel.setup.hv.close()
-    assert "socket" in found[0]
-    assert interface.thread is not None
-    interface.thread.join(10)
-    assert not interface.thread.is_alive()
-    assert set(os.listdir("/proc/self/fd")) == before
-    burst.wake()  # of a kernel that destroys it late
-    assert kernel.setup.reports == []
 
 
 def test_traced(library: ctypes.CDLL, link: Memory, tmp_path: Path) -> None:

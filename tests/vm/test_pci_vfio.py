@@ -1,53 +1,22 @@
-"""Devices by vfio, all the way: registers, interrupts, DMA, and letting go."""
+"""Registers, configuration space and interrupts of devices by vfio."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import select
-import signal
 import struct
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from examples.edu import (
-    ACKNOWLEDGE,
-    CAUSE,
-    DMA_DONE,
-    ID,
-    IDENTITY,
-    INTERRUPT,
-    LONGEST,
-    Edu,
-)
-from rumphyper.pci import Container, Device, bind, open_device, regs, unbind
+from examples.edu import ACKNOWLEDGE, CAUSE, ID, IDENTITY, Edu
+from rumphyper.pci import Device, regs
 from rumphyper.pci.capability import VendorCapability
 from rumphyper.pci.errors import DeviceClosedError
-from tests.vm.pci import (
-    E1000,
-    E1000E,
-    EDU,
-    SYSFS,
-    VIRTIO_NET,
-    VIRTIO_RNG,
-    address,
-    child,
-    eventually,
-    line,
-    master,
-    vfio,
-)
+from tests.vm.pci import E1000, E1000E, EDU, SYSFS, VIRTIO_NET, VIRTIO_RNG, vfio
 
 pytestmark = pytest.mark.vm("pci")
-
-PATTERN = bytes(place % 251 for place in range(LONGEST))
 
 
 @pytest.fixture
@@ -128,116 +97,6 @@ def test_asyncio_is_told_of_interrupts(edu: Edu) -> None:
         return edu.serve(interrupt)
 
     assert asyncio.run(main()) == 4
-
-
-def test_closing_the_device_wakes_who_waits() -> None:
-    with vfio(EDU) as device:
-        (interrupt,) = device.interrupts("intx")
-        outcome: list[object] = []
-
-        def wait() -> None:
-            try:
-                outcome.append(interrupt.wait())
-            except DeviceClosedError as error:
-                outcome.append(error)
-
-        thread = threading.Thread(target=wait)
-        thread.start()
-    thread.join(20)
-    assert isinstance(outcome[0], DeviceClosedError)
-
-
-@pytest.mark.parametrize("huge", [False, True])
-def test_dma_both_ways(edu: Edu, huge: bool) -> None:
-    edu.device.bus_master = True
-    with edu.device.dma_alloc(3 * 4096, huge=huge) as memory:
-        assert bytes(memory.view) == bytes(3 * 4096)
-        memory.view[:LONGEST] = PATTERN
-        edu.copy(memory, 0, 4096 + 5, LONGEST)
-        assert bytes(memory.view[4101 : 4101 + LONGEST]) == PATTERN
-        assert bytes(memory.view[:LONGEST]) == PATTERN
-        assert memory.view[4100] == memory.view[4101 + LONGEST] == 0
-
-
-def test_dma_ends_with_an_interrupt(edu: Edu) -> None:
-    edu.device.bus_master = True
-    (interrupt,) = edu.device.interrupts("msi")
-    with edu.device.dma_alloc(4096) as memory:
-        edu.start(memory.iova, 0x40000, 16, INTERRUPT)
-        assert edu.serve(interrupt) == DMA_DONE
-        assert not edu.busy()
-
-
-def test_where_memory_lies_on_the_bus(device: Device) -> None:
-    taken: list[tuple[int, int]] = []
-    for size, align, boundary, below in (
-        (100, 1, 0, 1 << 28),
-        (4096, 1 << 20, 0, 0),
-        (12288, 4096, 16384, 0),
-        (12288, 4096, 16384, 0),
-        (65536, 65536, 1 << 32, 1 << 32),
-    ):
-        memory = device.dma_alloc(size, align=align, boundary=boundary, below=below)
-        assert memory.size == len(memory.view) == size
-        first, last = memory.iova, memory.iova + size - 1
-        assert first % align == 0
-        assert not boundary or first // boundary == last // boundary
-        assert not below or last < below
-        assert all(last < low or high < first for low, high in taken)
-        taken.append((first, last))
-        assert memory.bus(size - 1) == last
-
-
-def test_an_arena_has_one_address_for_both(edu: Edu) -> None:
-    """Above 4 GiB, where edu gets by 64-bit accesses only."""
-    place = 0x20_0000_0000
-    edu.device.bus_master = True
-    with edu.device.dma_arena(16 << 20, place) as arena:
-        assert (arena.address, arena.iova, arena.size) == (place, place, 16 << 20)
-        assert len(arena.segments) == 1
-        arena.view[8 << 20 : (8 << 20) + 5] = b"above"
-        edu.copy(arena, 8 << 20, (16 << 20) - 5, 5)
-        assert bytes(arena.view[-5:]) == b"above"
-
-
-def test_memory_that_was_closed_is_the_devices_no_more(edu: Edu) -> None:
-    edu.device.bus_master = True
-    memory = edu.device.dma_alloc(4096)
-    iova, part = memory.iova, memory.view[:8]
-    part[:] = b"original"
-    other = edu.device.dma_alloc(4096)
-    other.view[:8] = b"scribble"
-    edu.read(other.iova, 8)
-    memory.close()
-    edu.write(iova, 8)  # the IOMMU refuses
-    assert bytes(part) == b"original"
-    with pytest.raises(ValueError, match="released"):
-        memory.view[0]
-
-
-def test_two_devices_of_one_container_share_memory() -> None:
-    with Container() as container:
-        devices = [
-            open_device(
-                address(which), bind="vfio-pci", restore=True, container=container
-            )
-            for which in (EDU, E1000E)
-        ]
-        first, second = devices
-        memory = first.dma_alloc(8192)
-        other = second.dma_alloc(8192)
-        assert abs(memory.iova - other.iova) >= 8192
-        edu = Edu(first)
-        first.bus_master = True
-        memory.view[:5] = b"hello"
-        edu.read(memory.iova, 5)
-        edu.write(other.iova, 5)  # memory that was allocated for the other
-        assert bytes(other.view[:5]) == b"hello"
-        second.close()
-        edu.write(memory.iova + 8, 5)
-        assert bytes(memory.view[8:13]) == b"hello"
-        first.close()
-    assert SYSFS.driver(address(E1000E)) == "e1000e"
 
 
 def test_messages_of_several_vectors() -> None:
@@ -351,143 +210,3 @@ def test_a_reset_clears_registers() -> None:
         device.reset()
         assert octets[status] == 0
         assert device.config.read16(0) == VIRTIO_RNG[0]
-
-
-def test_too_many_descriptors_leave_none_behind() -> None:
-    with vfio(E1000E) as device:
-        device.bar(0)
-        before = os.listdir("/proc/self/fd")
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + 5, hard))
-        try:
-            with pytest.raises(OSError, match="Too many open files"):
-                device.interrupts("msix", 5)  # ten of them
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert len(os.listdir("/proc/self/fd")) == len(before)
-        assert len(device.interrupts("msix", 5)) == 5
-
-
-def test_closing_stops_the_device_and_restores_its_driver() -> None:
-    place = address(E1000)
-    before = set(os.listdir("/proc/self/fd"))
-    with vfio(E1000) as device:
-        assert SYSFS.driver(place) == "vfio-pci"
-        device.bus_master = True
-        assert device.bus_master
-        assert master(place)
-        view = device.bar(0).view(32)
-        memory = device.dma_alloc(4096)
-        device.interrupts("intx")
-    assert SYSFS.driver(place) == "e1000"
-    assert SYSFS.text(place, "driver_override") == "(null)"
-    assert set(os.listdir("/proc/self/fd")) == before
-    assert locked() == 0
-    with pytest.raises(ValueError, match="released"):
-        view[0]
-    for call in (
-        lambda: device.bar(0),
-        lambda: device.bar(1),
-        lambda: device.config.read16(0),
-        lambda: device.dma_alloc(4096),
-        lambda: device.interrupts("intx"),
-        device.reset,
-        device.interrupt_counts,
-    ):
-        with pytest.raises(DeviceClosedError):
-            call()
-    memory.close()
-    device.close()
-
-
-def locked() -> int:
-    """KiB that this process has locked."""
-    for each in Path("/proc/self/status").read_text().splitlines():
-        if each.startswith("VmLck:"):
-            return int(each.split()[1])
-    raise AssertionError
-
-
-def test_opening_and_closing_leaves_nothing_behind() -> None:
-    with vfio(EDU):
-        pass
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(10):
-        with vfio(EDU) as device:
-            device.bar(0)
-            device.dma_alloc(1 << 20)
-            device.interrupts("msi")
-    assert len(os.listdir("/proc/self/fd")) == before
-    assert locked() == 0
-    maps = Path("/proc/self/maps").read_text()
-    assert "vfio" not in maps
-
-
-def test_the_example_runs() -> None:
-    place = address(EDU)
-    binding = bind(place, "vfio-pci")
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "examples/edu.py", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    binding.restore()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        "identity 0x010000ed, 10! = 3628800",
-        "interrupt for causes 0x5",
-        "copied by DMA: b'hello'",
-    ]
-
-
-KILLED = """
-import sys, time
-from examples.edu import Edu
-from rumphyper.pci import open_device
-device = open_device(sys.argv[1], bind="vfio-pci")
-edu = Edu(device)
-device.bus_master = True
-device.interrupts("msi")
-memory = device.dma_arena(4 << 20, 0x1000000000)
-while True:
-    edu.start(memory.iova, 0x40000, 4095, 4)
-    print("started", flush=True)
-    while edu.busy():
-        pass
-"""
-
-
-def test_a_kill_amid_dma_leaves_a_device_that_opens_again() -> None:
-    place = address(EDU)
-    with child(KILLED, str(place)) as process:
-        for _ in range(3):
-            assert line(process) == "started"
-        assert master(place)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert eventually(lambda: not master(place))
-    assert SYSFS.driver(place) == "vfio-pci"
-    with vfio(EDU) as device:
-        edu = Edu(device)
-        assert not device.bus_master
-        assert edu.words[ID] == IDENTITY
-        device.bus_master = True
-        (interrupt,) = device.interrupts("msi")
-        while edu.busy():  # the device has no reset: it ends what it began
-            pass
-        edu.words[ACKNOWLEDGE] = edu.words[CAUSE]
-        interrupt.read()
-        with device.dma_arena(4 << 20, 0x20_0000_0000) as memory:
-            memory.view[:5] = b"again"
-            edu.copy(memory, 0, 1 << 20, 5)
-            assert bytes(memory.view[1 << 20 : (1 << 20) + 5]) == b"again"
-        edu.fire(8)
-        assert edu.serve(interrupt) == 8
-    # "restore" gives back what it had before: vfio-pci, since the kill.
-    assert SYSFS.driver(place) == "vfio-pci"
-    unbind(place)

@@ -4,75 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rumphyper.errors import CorruptError, HostError
+from rumphyper.errors import HostError
 from rumphyper.xen import Xenstore, domain_kind
-from rumphyper.xen.bus import State, number, state
 from rumphyper.xen.errors import (
     XenstoreError,
     XenstoreGoneError,
     XenstoreProtocolError,
     XenstoreTimeoutError,
 )
-from rumphyper.xen.wire import HEADER, MOST, Decoder, Kind, Message
-
-Answer = Callable[[Message], bytes]
-
-
-class Xenstored:
-    """Answers each request by whatever function the test sets."""
-
-    def __init__(self, path: str) -> None:
-        self.answer: Answer = lambda asked: reply(asked, b"OK\0")
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen()
-        self.client = socket.socket(socket.AF_UNIX)
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self) -> None:
-        self.client, _ = self.listener.accept()
-        decoder = Decoder()
-        try:
-            while octets := self.client.recv(1 << 16):
-                for asked in decoder.feed(octets):
-                    self.client.sendall(self.answer(asked))
-        except OSError:
-            pass
-
-    def die(self) -> None:
-        self.client.shutdown(socket.SHUT_RDWR)
-
-
-def reply(asked: Message, payload: bytes, kind: int | None = None) -> bytes:
-    kind = asked.kind if kind is None else kind
-    return Message(kind, asked.request, asked.transaction, payload).encode()
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Xenstored]:
-    daemon = Xenstored(str(tmp_path / "socket"))
-    yield daemon
-    daemon.client.close()
-    daemon.listener.close()
-    daemon.thread.join(10)
-
-
-@pytest.fixture
-def store(daemon: Xenstored, tmp_path: Path) -> Iterator[Xenstore]:
-    with Xenstore(str(tmp_path / "socket"), timeout=10) as store:
-        store.write("x", "1")  # it is served
-        yield store
+from rumphyper.xen.wire import HEADER, MOST, Kind, Message
+from tests.xen.xenstored import Xenstored, reply
 
 
 def test_an_error_is_told_with_key_cause_and_remedy(
@@ -259,63 +206,6 @@ def test_what_two_threads_close_at_once_is_closed_once(
         thread.join(9)
     monkeypatch.undo()
     assert len(closed) == len(set(closed)) == 3
-
-
-@given(octets=st.binary(max_size=200), cut=st.integers(1, 30))
-def test_noise_is_decoded_or_refused(octets: bytes, cut: int) -> None:
-    decoder = Decoder()
-    try:
-        for at in range(0, len(octets), cut):
-            for message in decoder.feed(octets[at : at + cut]):
-                assert len(message.payload) <= MOST
-    except XenstoreProtocolError:
-        pass
-
-
-@given(
-    messages=st.lists(
-        st.builds(
-            Message,
-            st.integers(0, 20),
-            st.integers(0, 2**32 - 1),
-            st.integers(0, 2**32 - 1),
-            st.binary(max_size=50),
-        ),
-        max_size=8,
-    ),
-    cut=st.integers(1, 40),
-)
-def test_messages_come_out_as_they_went_in(messages: list[Message], cut: int) -> None:
-    octets = b"".join(message.encode() for message in messages)
-    decoder = Decoder()
-    found: list[Message] = []
-    for at in range(0, len(octets), cut):
-        found += decoder.feed(octets[at : at + cut])
-    assert found == messages
-
-
-@pytest.mark.parametrize(
-    ("value", "named"),
-    [
-        (b"", "'' is not a number"),
-        (b"-1", "'-1' is not a number"),
-        (b"\xd9\xa3", "is not a number"),
-        (b"9" * 30, "is not a number"),
-        (b"9", "9 is more than 8"),
-    ],
-)
-def test_a_state_is_a_number_that_there_is(
-    daemon: Xenstored, store: Xenstore, value: bytes, named: str
-) -> None:
-    daemon.answer = lambda asked: reply(asked, b"4")
-    assert state(store, "device/vif/0") == State.CONNECTED
-    daemon.answer = lambda asked: reply(asked, b"ENOENT\0", Kind.ERROR)
-    assert state(store, "device/vif/0") == State.UNKNOWN
-    with pytest.raises(CorruptError, match="the key is missing"):
-        number(store, "device/vif/0/handle")
-    daemon.answer = lambda asked: reply(asked, value)
-    with pytest.raises(CorruptError, match=f"device/vif/0/state: .*{named}"):
-        state(store, "device/vif/0")
 
 
 def test_without_xen_the_error_says_what_to_do(tmp_path: Path) -> None:
