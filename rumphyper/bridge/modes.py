@@ -30,14 +30,14 @@ Sorted = Iterable[tuple[int, Sequence[bytes]]]
 class Slots(Protocol):
     """Frames that still lie where they arrived."""
 
+    count: int
+    """How many there are."""
+
     def same_head(self) -> bytes | None:
         """The first 16 octets, where all frames have the same ones; else None."""
 
     def heads(self, length: int) -> list[bytes]:
         """The first ``length`` octets of each."""
-
-    count: int
-    """How many there are."""
 
 
 class Mode(abc.ABC):
