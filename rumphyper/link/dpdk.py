@@ -19,7 +19,6 @@ from rumphyper.errors import HostError, LinkstrError
 from rumphyper.link.base import ETHER_HEADER, ETHER_MTU, VLAN_TAG
 from rumphyper.link.dpdk_link import DpdkLink
 from rumphyper.link.dpdk_name import Device, parse
-from rumphyper.link.dpdk_pci import check_pci
 from rumphyper.link.station import station
 
 __all__ = ["DpdkLink", "open_dpdk"]
@@ -95,6 +94,8 @@ def open_dpdk(
     wishes.check(linkstr)
     wanted = None if mac is None else station(linkstr, mac)
     if device.bus == "pci":
+        from rumphyper.link.dpdk_pci import check_pci  # it loads all of a room
+
         check_pci(device.name)
     running = eal(device.name if device.bus == "pci" else "")
     running.enter()
