@@ -220,7 +220,15 @@ class Port:
     def _set_vnet_header(self, size: int) -> None:
         """Have the kernel agree on the header's size. UnsupportedError if not."""
         body = bytearray(PORT_HEADER.size)
-        control(self.fd, Request.PORT_HDR_GET, self.name.name, body, (), self.linkstr)
+        name, get = self.name.name, Request.PORT_HDR_GET
+        try:
+            control(self.fd, get, name, body, (), self.linkstr)
+        except HostError as error:
+            if error.errno not in NO_SUCH_CALL:
+                raise
+            cause = "the module is older than API 14 and cannot be asked for headers"
+            remedy = "open it without vnet_header"
+            raise UnsupportedError(self.linkstr, cause, remedy) from None
         (has,) = PORT_HEADER.unpack(body)
         if has == size:
             return
@@ -231,7 +239,7 @@ class Port:
                 f"vnet_header={has}" if has else "open it without vnet_header",
             )
         PORT_HEADER.pack_into(body, 0, size)
-        control(self.fd, Request.PORT_HDR_SET, self.name.name, body, (), self.linkstr)
+        control(self.fd, Request.PORT_HDR_SET, name, body, (), self.linkstr)
 
     # -- the end -------------------------------------------------------------------
 

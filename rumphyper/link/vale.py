@@ -32,7 +32,7 @@ from rumphyper.link.netmap_abi import (
     Request,
 )
 from rumphyper.link.netmap_name import LONGEST
-from rumphyper.link.netmap_request import control, open_device
+from rumphyper.link.netmap_request import NO_SUCH_CALL, control, open_device
 
 
 @attrs.frozen
@@ -100,12 +100,12 @@ MEANS = {
     errno.EBUSY: ("it is in use", "close what uses it, or detach it first"),
     errno.ENOMEM: ("no memory, or no free port at the switch", "detach others"),
     errno.EINVAL: ("the module refuses the request", "dmesg may say more"),
-    errno.EOPNOTSUPP: (
-        "it is no interface that is attached",
-        "attach one: rumphyper vale -a",
-    ),
     errno.EPERM: ("not permitted", "run as root"),
-}
+} | dict.fromkeys(
+    NO_SUCH_CALL,
+    ("the module is older than API 14 and has no such request", "load a newer one"),
+)
+NOT_ATTACHED = ("it is no interface that is attached", "attach it: rumphyper vale -a")
 
 
 def _request(
@@ -262,7 +262,8 @@ def start_polling(name: str, *, cpu: int = 0, cpus: int = 0) -> None:
     mode = POLLING_MULTI_CPU if cpus else POLLING_SINGLE_CPU
     body = bytearray(POLLING.pack(mode, cpu, cpus or 1))
     already = ("threads poll it already", "end that first: rumphyper vale -P")
-    _request(Request.VALE_POLLING_ENABLE, name, what, body, {errno.EFAULT: already})
+    means = {errno.EFAULT: already, errno.EOPNOTSUPP: NOT_ATTACHED}
+    _request(Request.VALE_POLLING_ENABLE, name, what, body, means)
 
 
 def stop_polling(name: str) -> None:
@@ -270,4 +271,5 @@ def stop_polling(name: str) -> None:
     _at_switch(name, what := "stop polling")
     body = bytearray(POLLING.size)
     nobody = ("no thread polls it", "begin that first: rumphyper vale -p")
-    _request(Request.VALE_POLLING_DISABLE, name, what, body, {errno.EFAULT: nobody})
+    means = {errno.EFAULT: nobody, errno.EOPNOTSUPP: NOT_ATTACHED}
+    _request(Request.VALE_POLLING_DISABLE, name, what, body, means)

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from rumphyper.errors import HostError, LinkClosedError
+from rumphyper.errors import HostError, LinkClosedError, UnsupportedError
 from rumphyper.host.libc import address
 from rumphyper.link import netmap_port, netmap_region, vale
 from rumphyper.ring.netmap_frames import point
@@ -69,6 +69,7 @@ def old_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(netmap_port, "control", unknown)
     monkeypatch.setattr(netmap_region, "control", unknown)
+    monkeypatch.setattr(vale, "control", unknown)
 
 
 @pytest.mark.usefixtures("old_module")
@@ -99,6 +100,10 @@ def test_what_an_old_module_has_no_way_to_say_is_refused() -> None:
         opened("netmap:p{seven")
     with pytest.raises(HostError, match="no interface of that name"):
         opened("netmap:nosuch0")
+    with pytest.raises(UnsupportedError, match="older than API 14"):
+        opened("vale0:a", vnet_header=12)
+    with pytest.raises(HostError, match="older than API 14"):
+        list(vale.ports())
     with opened("vale0:a/x"):  # none of them has left anything behind
         pass
 
