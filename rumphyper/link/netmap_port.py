@@ -1,6 +1,6 @@
 """One registration of a netmap port: its descriptor, region and rings.
 
-Facts: netmap sys/net/netmap.h (NETMAP_REQ_REGISTER), netmap_legacy.h.
+Facts: netmap sys/net/netmap.h (NETMAP_REQ_REGISTER).
 """
 
 from __future__ import annotations
@@ -8,35 +8,29 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import re
 import struct
 import sys
 
 import attrs
 
 from rumphyper.errors import HostError, UnsupportedError
-from rumphyper.host.ioctl import ioctl
 from rumphyper.host.libc import address
 from rumphyper.host.netif import Netif
 from rumphyper.link import netmap_region
 from rumphyper.link.netmap_abi import (
-    API,
-    LEGACY,
-    LEGACY_FLAGS,
-    NIOCREGIF,
     OPT_CSB,
     OPT_EXTMEM,
     OPTION,
     POOLS_INFO,
     PORT_HEADER,
     REGISTER,
-    Mode,
     Option,
     RegisterFlag,
     Request,
 )
 from rumphyper.link.netmap_csb import Csb
-from rumphyper.link.netmap_name import RING_NUMBERS, PortName
+from rumphyper.link.netmap_legacy import register
+from rumphyper.link.netmap_name import PortName
 from rumphyper.link.netmap_request import (
     NO_SUCH_CALL,
     control,
@@ -173,7 +167,8 @@ class Port:
             control(self.fd, Request.REGISTER, name.name, body, options, self.linkstr)
         except HostError as error:
             if error.errno in NO_SUCH_CALL and not options:
-                return self._register_legacy(wanted, flags)
+                asked = (wanted.slots, wanted.rings, wanted.extra_buffers, flags)
+                return Registered(*register(self.fd, name, self.linkstr, *asked))
             if wanted.memory is not None and error.errno == errno.ENOMEM:
                 cause = (
                     "the memory cannot be made a region: it is too small, or in pieces"
@@ -187,35 +182,6 @@ class Port:
             _, _, found = OPT_EXTMEM.unpack(options[-1])
             buffers = POOLS_INFO.unpack(found)[-2]
         return Registered(fields[0], fields[1], fields[8], fields[11], buffers)
-
-    def _register_legacy(self, wanted: Wanted, flags: int) -> Registered:
-        """By NIOCREGIF, for modules that know no NIOCCTRL."""
-        name = self.name
-        mode, ring, base = int(name.mode), name.ring, name.name
-        if name.pipe:  # its end and number are no part of the name there
-            base, end, pipe = re.split("([{}])", base)
-            if not pipe.isdigit() or int(pipe) >= RING_NUMBERS:
-                cause = f"this module takes numbers below {RING_NUMBERS} for pipes"
-                raise HostError(self.linkstr, cause, "use one", errno.EINVAL)
-            mode = Mode.PIPE_MASTER if end == "{" else Mode.PIPE_SLAVE
-            ring = int(pipe)
-        octets = os.fsencode(base)
-        if len(octets) > 15:
-            cause = "this module takes names of up to 15 octets"
-            raise HostError(self.linkstr, cause, "use a shorter one", errno.EINVAL)
-        slots, rings = wanted.slots, wanted.rings
-        body = bytearray(
-            LEGACY.pack(
-                octets, API, 0, 0, slots, slots, rings, rings, ring, 0, 0,
-                name.memory_id, wanted.extra_buffers, mode | flags & LEGACY_FLAGS, 0,
-            )
-        )  # fmt: skip
-        try:
-            ioctl(self.fd, NIOCREGIF, body, self.linkstr)
-        except HostError as error:
-            raise register_error(error, self.linkstr, name.vale) from None
-        fields = LEGACY.unpack(body)
-        return Registered(fields[2], fields[3], fields[11], fields[12])
 
     def _set_vnet_header(self, size: int) -> None:
         """Have the kernel agree on the header's size. UnsupportedError if not."""
