@@ -1,7 +1,8 @@
 """Frames that go from port to port without a copy, where both ends allow it.
 
 From TAP to TAP when all frames of a batch have one way to go, and between two
-netmap ports of one memory region in a patch. All else goes by way of `Port`.
+netmap ports of one memory region or two of DPDK in a patch. All else goes by way of
+`Port`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from rumphyper.link.netmap_link import NetmapLink
 from rumphyper.link.tap_forward import Slots, SlotWriter
 from rumphyper.link.tap_link import TapLink
 
-Mover = Callable[[int], int]
-"""Moves up to so many frames; returns how many went."""
+Mover = Callable[[int], tuple[int, Sequence[bytes]]]
+"""Moves up to so many frames: how many went, and those that have to go as usual."""
 
 
 class Express:
@@ -44,7 +45,7 @@ class Express:
         mover, slots = self._movers[number], self._slots[number]
         try:
             if mover is not None:
-                return mover(BATCH), ()
+                return mover(BATCH)
             if slots is None:
                 return 0, source.take(BATCH, now)
             frames = slots.read(BATCH)
@@ -111,9 +112,12 @@ def _make_writer(slots: Slots, link: Link | None) -> SlotWriter | None:
 
 
 def _make_mover(source: Link | None, target: Link | None) -> Mover | None:
-    if not isinstance(source, NetmapLink) or not isinstance(target, NetmapLink):
+    if source is None or target is None:
         return None
+    if not isinstance(source, NetmapLink) or not isinstance(target, NetmapLink):
+        return source.forward_to(target)
     try:
-        return Forwarder(source, target).move
+        forwarder = Forwarder(source, target)
     except RumphyperError:
         return None  # of different regions: frames are copied
+    return lambda limit: (forwarder.move(limit), ())

@@ -200,7 +200,18 @@ class TxQueue:
 
     def transmit(self, count: int) -> int:
         """Send the first mbufs of the array; what is not taken is freed."""
-        asked = count
+        kept, sent = self.offer(count)
+        if sent < kept:
+            self.mbufs.free(sent, kept)
+            return sent
+        return count  # a callback has consumed the difference
+
+    def offer(self, count: int) -> tuple[int, int]:
+        """Send the first mbufs of the array, which may be another pool's.
+
+        How many callbacks have left of them, and how many of those went: what lies
+        between the two numbers is still the caller's.
+        """
         if self._callbacks.value:
             port = self.port
             count = port.eal.lib.rte_eth_call_tx_callbacks(
@@ -211,11 +222,7 @@ class TxQueue:
                 self._callbacks.value,
             )
         self._burst.limit(count)
-        sent = self._burst.call() if self.fast.alive else 0
-        if sent < count:
-            self.mbufs.free(sent, count)
-            return sent
-        return asked  # a callback has consumed the difference
+        return count, self._burst.call() if self.fast.alive else 0
 
     def close(self) -> None:
         """Nobody sends any more. Idempotent."""

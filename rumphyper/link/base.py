@@ -128,6 +128,17 @@ class Link(abc.ABC):
     frame_header: int = 0
     """Octets of virtio-net header in front of each frame on `frame_fd`."""
 
+    def forward_to(
+        self, target: Link
+    ) -> Callable[[int], tuple[int, Sequence[bytes]]] | None:
+        """What moves frames from here to ``target`` without a copy, if that can be.
+
+        It takes up to so many as its argument says and does not wait; it returns how
+        many went, and copies of those that did not, which then are the caller's.
+        Nobody else receives here meanwhile. Raises as `recv` does.
+        """
+        return None
+
     sends_in_bursts: bool = False
     """Whether what a kernel sends without a pause is gathered for `send`."""
 

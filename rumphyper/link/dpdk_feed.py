@@ -48,15 +48,23 @@ class Feed:
             else:
                 self._stopped.wait(PAUSE)
 
-    def take(self, limit: int) -> list[bytes]:
-        """Up to ``limit`` of the frames; the caller holds the lock."""
+    def take(self, limit: int, pause: bool = False) -> list[bytes]:
+        """Up to ``limit`` of the frames; the caller holds the lock.
+
+        With ``pause`` the thread does not look for more until `look_on`, and the
+        descriptor stays readable.
+        """
         frames = self.frames
         found = [frames.popleft() for _ in range(min(limit, len(frames)))]
-        if not frames:
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self.fd)
-            self._empty.set()
+        if not (frames or pause):
+            self.look_on()
         return found
+
+    def look_on(self) -> None:
+        """Look for frames again, all having been taken; the caller holds the lock."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
+        self._empty.set()
 
     def stop(self) -> None:
         """Make the thread end; its last look may still be under way."""

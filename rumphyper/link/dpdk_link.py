@@ -16,8 +16,9 @@ from rumphyper.dpdk.pool import Pool
 from rumphyper.dpdk.port import Port
 from rumphyper.dpdk.queues import RxQueue, TxQueue
 from rumphyper.errors import HostError, LinkEndedError
-from rumphyper.link.base import BATCH
+from rumphyper.link.base import BATCH, Link
 from rumphyper.link.dpdk_feed import Feed
+from rumphyper.link.dpdk_forward import Mover
 from rumphyper.link.dpdk_send import Sender
 from rumphyper.link.dpdk_wait import LONGEST, Wait
 
@@ -233,6 +234,34 @@ class DpdkLink(Sender):
                 self._turn = (self._turn + step + 1) % count
                 return frames(queue)
         return []
+
+    def found(self, limit: int) -> list[bytes]:
+        """What a thread has received for `fileno`; none is until `look_on`.
+
+        For who takes mbufs out of `rx`, with `rx_lock` held. Raises LinkClosedError.
+        """
+        self.check_open()
+        self._eal.enter()
+        feed = self._feed
+        frames = feed.take(limit, pause=True) if feed is not None else []
+        self.counters.received += len(frames)
+        self.counters.received_bytes += sum(map(len, frames))
+        return frames
+
+    def look_on(self) -> None:
+        """There is no frame left in `rx`. Raises LinkEndedError."""
+        if self._feed is not None:
+            self._feed.look_on()
+        self._check_there()
+
+    def forward_to(
+        self, target: Link
+    ) -> Callable[[int], tuple[int, Sequence[bytes]]] | None:
+        """See `Link.forward_to`: to another port of DPDK."""
+        if not isinstance(target, DpdkLink):
+            return None
+        mover = Mover.between(self, target)
+        return None if mover is None else mover.move
 
     def fileno(self) -> int:
         """Readable when `recv` would not wait; another one after `start`.
