@@ -89,6 +89,10 @@ class SendQueue:
         self._open = False
         """Whether the kernel writes into the socket."""
 
+        self._over = False
+        """Whether the thread shall end. A socket's end would not tell it: a forked
+        process may have the other one, too."""
+
         self._run = 0
         self._tight_until = 0
         link, name = interface.link, interface.name
@@ -115,6 +119,8 @@ class SendQueue:
                 self._writer = held.enter_context(writer)
                 self._reader = held.enter_context(reader)
                 self._refusing = held.enter_context(open(os.devnull, "rb"))
+                self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+                held.callback(os.close, self._bell)
                 self.fd = os.dup(self._refusing.fileno())
                 """Where the kernel writes a frame by each writev(2)."""
             except OSError as error:
@@ -142,35 +148,27 @@ class SendQueue:
     def _work(self) -> None:
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
-        more = True
-        while more:
+        poll.register(self._bell, select.POLLIN)
+        while not self._over:
             there = poll.poll(PAUSE_MS if self._open else None)
             with self._lock:
                 if not there:
                     self._admit(self._refusing)
                     self._tight_until = 0
-                more = self._flush()
+                self._flush()
 
     def _admit(self, target: socket.socket | BinaryIO) -> None:
         """Let the kernel write into the socket, or nowhere."""
         os.dup2(target.fileno(), self.fd, inheritable=False)
         self._open = target is self._writer
 
-    def _flush(self) -> bool:
-        """Send what has come; false when there will never be more."""
+    def _flush(self) -> None:
+        """Send what has come."""
         count = FRAMES
         while count == FRAMES:
             count = self._receive(*self._arguments)
-            if count <= 0:
-                break
-            sizes = self._lengths[:count].tolist()
-            if not sizes[-1]:  # the end looks like a frame without octets
-                sizes = [size for size in sizes if size]
-                if sizes:
-                    self._put(self._slots.get(0, sizes))
-                return False
-            self._put(self._slots.get(0, sizes))
-        return True
+            if count > 0:
+                self._put(self._slots.get(0, self._lengths[:count].tolist()))
 
     def _put(self, frames: list[bytes]) -> None:
         """Send a burst, or what of it the link can carry."""
@@ -196,7 +194,7 @@ class SendQueue:
             self._run = self._run + 1 if tight else 0
             self._flush()
             self._put([frame])
-            if self._run >= FEW and not (self._open or self._interface.dying):
+            if self._run >= FEW and not (self._open or self._over):
                 self._admit(self._writer)
             self._tight_until = monotonic_ns() + TIGHT_NS
 
@@ -207,8 +205,10 @@ class SendQueue:
         """
         if self._thread.is_alive():
             with self._lock:
+                self._over = True
                 self._admit(self._refusing)
-                self._writer.close()
+                self._flush()
+            os.eventfd_write(self._bell, 1)
             self._thread.join()
 
     def close(self) -> None:

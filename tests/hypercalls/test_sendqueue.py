@@ -6,8 +6,10 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -225,6 +227,27 @@ def test_dying_sends_what_waits(library: ctypes.CDLL) -> None:
     assert virtif.interfaces()[0].dropped == 500
     kernel.setup.call("virt_destroy", sender.user)
     assert len(link.sent) == 100
+    assert virtif.interfaces() == []
+    assert kernel.setup.reports == []
+
+
+def test_a_forked_process_does_not_keep_an_interface(library: ctypes.CDLL) -> None:
+    """It has descriptors of the queue, too."""
+    link = Bursts()
+    kernel, virtif, sender = opened(library, link)
+    sender.send(numbered(0))
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        before = time.monotonic()
+        destroy(sender)
+        assert time.monotonic() < before + 30
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert link.sent == [numbered(0)]
     assert virtif.interfaces() == []
     assert kernel.setup.reports == []
 
