@@ -205,7 +205,7 @@ def _forwards(library: ctypes.CDLL, runs: int) -> Iterator[Row]:
             runs,
         )
         forwards = functools.partial(_forward, source, target)
-        yield from dpdk_testpmd.rows(forwards, min(runs, 51))
+        yield from dpdk_testpmd.rows(forwards, min(runs, 31))
 
 
 def _forward(source: DpdkLink, target: DpdkLink, size: int) -> Callable[[], float]:
