@@ -27,7 +27,6 @@ COMPONENTS = (
 )
 NETBSD_AF_INET = 2
 SOL_SOCKET = 0xFFFF
-NETBSD_SO_SNDBUF, NETBSD_SO_RCVBUF = 0x1001, 0x1002
 
 
 def load(folder: str) -> ctypes.CDLL:

@@ -44,19 +44,3 @@ def device(
     except OSError as error:
         return Finding(name, "missing", f"{path}: {error.strerror}", missing_remedy)
     return None
-
-
-def capable(number: int) -> bool:
-    """Whether this process has a capability (linux/capability.h) in force."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            for line in status:
-                if line.startswith("CapEff:"):
-                    return bool(int(line.split()[1], 16) >> number & 1)
-    except OSError:
-        pass
-    return os.geteuid() == 0
-
-
-CAP_NET_ADMIN = 12
-CAP_NET_RAW = 13

@@ -125,10 +125,6 @@ class Netif:
             ifreq.SIOCSIFMTU, name, mtu, f"the device does not take an MTU of {mtu}"
         )
 
-    def set_tx_queue_length(self, name: str, length: int) -> None:
-        """Set how many frames wait at most for the device."""
-        self._set(ifreq.SIOCSIFTXQLEN, name, length, f"no queue of {length} frames")
-
     def set_mac(self, name: str, mac: bytes) -> None:
         """Set the 6 octets of the Ethernet address."""
         if len(mac) != 6 or mac[0] & 1:

@@ -22,9 +22,6 @@ VARIADIC_WORDS = 13
 class Slots(abc.ABC):
     """One slot for each hypercall."""
 
-    exported: bool
-    """Whether C code finds them as symbols."""
-
     handle: ctypes.CDLL | None = None
     """The library that exports them."""
 
@@ -48,8 +45,6 @@ class Slots(abc.ABC):
 class TableSlots(Slots):
     """A table of addresses: a kernel that asks `Hypervisor.symbol` can use it."""
 
-    exported = False
-
     def __init__(self, names: Iterable[str]) -> None:
         self._targets = dict.fromkeys(names, 0)
 
@@ -69,8 +64,6 @@ class ThunkSlots(Slots):
     A call that may have to be watched runs a watcher first: until there is one,
     libc's getpid, which does nothing and is never 0.
     """
-
-    exported = True
 
     def __init__(self, soname: str, calls: Mapping[str, Hypercall]) -> None:
         builder = ThunkBuilder(soname)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 
 IFNAMSIZ = 16
-IOC_VOID, IOC_OUT, IOC_IN = 0x20000000, 0x40000000, 0x80000000
+IOC_OUT, IOC_IN = 0x40000000, 0x80000000
 
 POINTER = struct.calcsize("P")
 
@@ -27,13 +27,8 @@ IF_CLONEREQ = 8 + POINTER
 
 
 def ioc(direction: int, group: str, number: int, size: int) -> int:
-    """_IOC: ``direction`` is IOC_IN, IOC_OUT, both or IOC_VOID."""
+    """_IOC: ``direction`` is IOC_IN, IOC_OUT or both."""
     return direction | (size & 0x1FFF) << 16 | ord(group) << 8 | number
-
-
-def ior(group: str, number: int, size: int) -> int:
-    """_IOR: the kernel writes ``size`` octets."""
-    return ioc(IOC_OUT, group, number, size)
 
 
 def iow(group: str, number: int, size: int) -> int:
@@ -59,7 +54,6 @@ SIOCIFCREATE = iow("i", 122, IFREQ)
 SIOCSDRVSPEC = iow("i", 123, IFDRV)
 SIOCGIFMTU = iowr("i", 126, IFREQ)
 SIOCSIFMTU = iow("i", 127, IFREQ)
-SIOCGLINKSTR = iowr("i", 135, IFDRV)
 SIOCSLINKSTR = iow("i", 136, IFDRV)
 SIOCGIFINDEX = iowr("i", 140, IFREQ)
 

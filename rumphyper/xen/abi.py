@@ -66,19 +66,3 @@ SOURCE_IS_GRANT, TARGET_IS_GRANT = 1, 2
 
 HYPERVISOR_XEN_VERSION, XENVER_VERSION = 17, 0
 """Xen, public/xen.h and public/version.h."""
-
-GRANT_ERRORS = {
-    -1: "general error",
-    -2: "the domain is unknown",
-    -3: "the reference is not granted, or not to this domain",
-    -4: "bad handle",
-    -5: "bad address",
-    -6: "bad device address",
-    -7: "no space in the I/O MMU",
-    -8: "permission denied",
-    -9: "bad page",
-    -10: "it leaves its page",
-    -11: "address too big",
-    -12: "try again",
-}
-"""GNTST_*: what became of a grant, by its status."""

@@ -24,9 +24,7 @@ SOCKETS = ("/run/xenstored/socket", "/var/run/xenstored/socket")
 """Where xenstored listens in its own domain."""
 
 NETBSD_XENBUS = "/kern/xen/xenbus"
-NETBSD_PRIVCMD = "/kern/xen/privcmd"
-NETBSD_EVTCHN = "/dev/xenevt"
-"""NetBSD's names; its grant devices are requests of privcmd there."""
+"""NetBSD's name of it."""
 
 MODULES = {
     XENBUS: "xenfs",

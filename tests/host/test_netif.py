@@ -42,17 +42,15 @@ def test_an_interface_becomes_what_it_is_told() -> None:
         assert not netif.is_up("rh0")
         netif.set_mac("rh0", bytes.fromhex("b2a000000001"))
         netif.set_mtu("rh0", 1400)
-        netif.set_tx_queue_length("rh0", 77)
         netif.set_up("rh0")
         (seen,) = ip("link", "show", "rh0")
         assert seen["address"] == "b2:a0:00:00:00:01"
         assert seen["mtu"] == 1400
-        assert seen["txqlen"] == 77
         assert "UP" in seen["flags"]
         assert netif.index("rh0") == seen["ifindex"]
         assert netif.mac("rh0").hex(":") == seen["address"]
         assert netif.mtu("rh0") == 1400
-        assert netif.tx_queue_length("rh0") == 77
+        assert netif.tx_queue_length("rh0") == seen["txqlen"]
         assert netif.is_up("rh0")
         netif.set_down("rh0")
         assert "UP" not in ip("link", "show", "rh0")[0]["flags"]

@@ -21,7 +21,7 @@ from rumphyper.kernel.sockets import Socket
 from rumphyper.kernel.transport import Call
 
 EAGAIN, EINTR = -Errno.EAGAIN, -Errno.EINTR
-DONTWAIT, NBIO, NOSIGNAL, WAITALL = 0x80, 0x1000, 0x400, 0x40
+DONTWAIT, NBIO, NOSIGNAL = 0x80, 0x1000, 0x400
 Answer = int | Callable[..., int]
 
 

@@ -29,7 +29,6 @@ from rumphyper.ring.e1000 import DESCRIPTOR, memory
 from tests.link.e1000_fault import INFO, MAC, FaultyDevice, as_device
 
 TX, RX = 16, 8
-DONE_AND_WHOLE = 0x03
 
 
 @pytest.fixture(autouse=True)

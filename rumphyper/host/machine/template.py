@@ -26,9 +26,8 @@ MAX_RECORDED = 10
 VARIADIC_STACK = 16
 """Words of stack that a recorded call of a variadic function passes on."""
 
-RESULT = 40
 ARGUMENTS = 48
-"""Places in a record: the result and the first argument."""
+"""The place of the first argument in a record."""
 
 
 @attrs.frozen

@@ -20,7 +20,6 @@ class Memory:
 
     calls: Calls
     allocations: int = 0
-    releases: int = 0
     outstanding: dict[int, int] = attrs.field(factory=dict)
     """Octets by address."""
 
@@ -75,5 +74,4 @@ class Memory:
         return address
 
     def _leave(self, address: int) -> int:
-        self.releases += 1
         return self.outstanding.pop(address)
