@@ -9,7 +9,7 @@ import attrs
 class Limits:
     """Bounds of one server. What goes beyond is refused; nothing else suffers.
 
-    The stock server has 256 clients, 128 workers, and no other bound.
+    The stock server has 255 clients, 128 workers, and no other bound.
     """
 
     clients: int = 1024
