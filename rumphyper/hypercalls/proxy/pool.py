@@ -46,6 +46,7 @@ class Pool:
         self._bell = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._bell, select.EPOLLIN)
         self._jobs: deque[Job] = deque()
+        self._ringing = threading.Lock()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -126,14 +127,17 @@ class Pool:
         deadline = time.monotonic() + patience
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        with self._lock:
-            if not self._threads:
-                self.forget()
+        if not self._threads:
+            self._close()
+
+    def _close(self) -> None:
+        with self._ringing:
+            self.forget()
 
     def forget(self) -> None:
         """Close the descriptors: there are no threads, or (fork) they are not here.
 
-        Idempotent. Without the lock, which in a child nobody may ever release.
+        Idempotent. Without a lock, which in a child nobody may ever release.
         """
         self._poller.close()
         bell, self._bell = self._bell, -1
@@ -141,7 +145,7 @@ class Pool:
             os.close(bell)
 
     def _ring(self) -> None:
-        with self._lock:  # a call that ends late finds the number somebody else's
+        with self._ringing:  # a call that ends late finds the number somebody else's
             if self._bell >= 0:
                 os.eventfd_write(self._bell, 1)
 
@@ -174,8 +178,9 @@ class Pool:
                 self._idle -= 1
         with self._lock:
             self._threads.discard(threading.current_thread())
-            if self._stopping and not self._threads:
-                self.forget()
+            last = self._stopping and not self._threads
+        if last:
+            self._close()
 
     def _work(self, worker: Worker) -> None:
         """Until there are too many, or the end; begins and ends as idle."""
