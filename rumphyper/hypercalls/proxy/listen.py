@@ -45,7 +45,7 @@ class Listener:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 self.socket.bind((url.host, url.port))
                 url = attrs.evolve(url, port=self.socket.getsockname()[1])
-            self.socket.listen(BACKLOG)
+                self.socket.listen(BACKLOG)
         except OSError as error:
             self.socket.close()
             raise HostError(
@@ -67,6 +67,8 @@ class Listener:
         with turn(os.path.dirname(path)):
             remove_stale(path)
             self.socket.bind(path)
+            # Within the turn: a socket that does not listen looks like a stale one.
+            self.socket.listen(BACKLOG)
         status = os.lstat(path)
         self._file = status.st_dev, status.st_ino
 
