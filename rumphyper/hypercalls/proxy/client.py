@@ -92,6 +92,14 @@ class Client:
             then, self._then = self._then, None
             return then
 
+    def linger(self) -> bool:
+        """Enter though it is dead, if somebody is in still; `leave` follows."""
+        with self._lock:
+            if not self._calls:
+                return False
+            self._calls += 1
+            return True
+
     def when_left(self, then: Then) -> Then | None:
         """Let the last one to leave do ``then``; it comes back if nobody is in."""
         with self._lock:

@@ -181,7 +181,7 @@ class Handshakes:
         with client.main:
             if client.gone:
                 return
-            process.wake(worker)
+            self._server.waking.wake(worker, client, process)
         client.when_left(functools.partial(self._executed, frame))
 
     def _executed(self, frame: Frame, worker: Worker, client: Client) -> None:

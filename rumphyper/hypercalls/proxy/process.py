@@ -162,10 +162,13 @@ class Process:
             kept.append(lwp)
         return error, returned[0], returned[1]
 
-    def wake(self, worker: Worker) -> None:
-        """Let all calls that sleep come back; no new ones until `executed`."""
-        if self._woken:
-            return
+    def wake(self, worker: Worker, again: bool = False) -> bool:
+        """Let all calls that sleep come back; no new ones until `executed`.
+
+        ``again`` is for those that have not, see waking.py. False: not needed.
+        """
+        if self._woken != again:
+            return False
         self._woken = True
         upcalls = worker.upcalls
         upcalls.schedule()
@@ -173,6 +176,7 @@ class Process:
         upcalls.lwpexit()
         upcalls.lwproc_switch(worker.home)
         upcalls.unschedule()
+        return True
 
     def executed(self, worker: Worker, name: bytes) -> None:
         """After `wake`: a new program; closes what is closed on exec."""

@@ -35,6 +35,7 @@ from rumphyper.hypercalls.proxy.limits import Limits
 from rumphyper.hypercalls.proxy.listen import Listener
 from rumphyper.hypercalls.proxy.pool import Pool
 from rumphyper.hypercalls.proxy.process import Worker
+from rumphyper.hypercalls.proxy.waking import Waking
 from rumphyper.hypercalls.upcalls import Upcalls
 
 END = 2.0
@@ -71,6 +72,7 @@ class Server:
         self.here = Here()
         self.pool = Pool(lambda: Worker(upcalls), self._ready, self._failed, limits)
         self.handshakes = Handshakes(self, choose)
+        self.waking = Waking(self)
         self._say = say
         self._reports = REPORTS
         self._arrivals = Arrivals(self, banner)
@@ -84,6 +86,7 @@ class Server:
         """Begin to serve. Raises HostError when the kernel has no lwp for it."""
         try:
             self.pool.start()
+            self.waking.start()
         except BaseException:
             self._closing = True
             self.listener.close()
@@ -107,6 +110,7 @@ class Server:
             self._fewer.wait_for(lambda: not self.clients, END)
         self.pool.finish(self.handshakes.end, END)
         self.pool.stop(END)
+        self.waking.close()
 
     def farewell(self, handle: int) -> None:
         """The kernel ends, perhaps by a call of the client ``handle``: tell it."""
@@ -122,6 +126,7 @@ class Server:
             self._closing = True
             self.listener.forget()
             self.pool.forget()
+            self.waking.forget()
             for client in list(self.clients.values()):
                 client.socket.close()
 
@@ -139,6 +144,8 @@ class Server:
         if client is None:
             if fd == self._arrivals.fd and not self._closing:
                 self._arrivals.accept()
+            elif self.waking.is_timer(fd):
+                self.waking.again(worker)
             return
         if not client.reading.acquire(blocking=False):
             return  # who reads will watch again
@@ -264,7 +271,7 @@ class Server:
     def _bury(self, worker: Worker, client: Client) -> None:
         with client.main:
             if client.process is not None:
-                client.process.wake(worker)
+                self.waking.wake(worker, client, client.process)
         then = client.when_left(self._free)
         if then is not None:
             then(worker, client)

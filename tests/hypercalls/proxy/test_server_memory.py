@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from pathlib import Path
+
+import pytest
 
 from rumphyper.hypercalls.proxy import frames as f
 from tests.hypercalls.proxy.fakekernel import (
@@ -153,3 +156,35 @@ def test_death_while_the_kernel_copies(tmp_path: Path) -> None:
         assert eventually(lambda: len(errors) == count)
         assert set(errors) == {EFAULT}
         assert eventually(lambda: len(kernel.lwps) == len(threads()))
+
+
+@pytest.mark.parametrize("executing", [False, True])
+def test_a_call_that_misses_its_waking_is_woken_again(
+    tmp_path: Path, executing: bool
+) -> None:
+    kernel = FakeKernel()
+    woken: list[int] = []
+    asleep, back = threading.Event(), threading.Event()
+
+    def wake() -> None:
+        woken.append(1)
+        if len(woken) == 3:
+            back.set()
+
+    def sleep(args: bytes) -> int:
+        asleep.set()
+        return 0 if back.wait(10) else 1
+
+    kernel.upcalls.lwpexit = wake
+    kernel.calls[CALL] = sleep
+    with fake_served(tmp_path, kernel) as (_, url):
+        with Raw(url) as raw:
+            raw.call(CALL)
+            assert asleep.wait(10)
+            if executing:
+                raw.handshake(f.EXEC, b"new\0")
+                assert len(woken) == 3
+                time.sleep(0.5)  # nobody wakes the new program's
+                assert len(woken) == 3
+        assert eventually(lambda: len(kernel.lwps) == len(threads()))
+        assert len(woken) == (4 if executing else 3)
