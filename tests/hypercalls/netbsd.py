@@ -134,6 +134,10 @@ def traced() -> dict[str, Any]:
     trace = Trace()
     kernel = Kernel(trace=trace)
     datagrams(kernel, 6000, 3)
+    late = time.monotonic() + 10  # threads of the kernel begin when they can
+    while not any(r.thread_name == "pdaemon" for r in trace.records):
+        assert time.monotonic() < late
+        time.sleep(0.05)
     errors = [r for r in trace.records if any("<" in text for text in r.arguments)]
     return {
         "counts": trace.counts(),

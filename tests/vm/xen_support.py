@@ -54,7 +54,9 @@ def unload(module: str) -> None:
         driver = Path(f"/sys/bus/{bus}/drivers/vif")
         for device in driver.glob("vif-*"):
             (driver / "unbind").write_text(device.name)
-        run(os.environ[BUSYBOX], "rmmod", module.replace("-", "_"))
+        # Frames on their way may still be in pages of the module's.
+        rmmod = (os.environ[BUSYBOX], "rmmod", module.replace("-", "_"))
+        eventually(lambda: subprocess.run(rmmod, check=False).returncode == 0)
 
 
 def load(module: str) -> None:
