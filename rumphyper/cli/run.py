@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from rumphyper.cli import faults, serve
 from rumphyper.cli.interfaces import FORM, InterfaceSpec, parse_all
 from rumphyper.errors import RumphyperError
+from rumphyper.hypercalls.families.console import to_stderr
 from rumphyper.hypercalls.modes import MODES
 from rumphyper.kernel.boot import NCPU, boot
 from rumphyper.kernel.pcidevices import MEBIBYTE, MEMORY
@@ -148,7 +149,10 @@ class Session:
             pci=args.pci,
             pci_memory=args.pci_memory * MEBIBYTE,
             trace=self.trace,
+            # Standard output is for the JSON alone.
+            console=to_stderr if args.json else None,
         )
+        kernel.quiet = not args.verbose
         set_tcp_buffers(kernel, args.tcp_buffer)
         if not any(spec.name == "lo0" for spec in self.specs):
             kernel.interface("lo0").add_address(LOOPBACK)
