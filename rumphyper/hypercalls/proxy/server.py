@@ -91,6 +91,7 @@ class Server:
             self._closing = True
             self.listener.close()
             self.pool.stop(END)
+            self.waking.close()
             raise
         self.pool.add(self._arrivals.fd)
 
